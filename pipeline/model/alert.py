@@ -1,0 +1,97 @@
+"""What a person handles. The alert stage publishes one `AlertEvent` per transition; record and desk fold them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from pipeline.model.episode import Severity
+
+Transition = Literal[
+    "opened", "grew", "amended", "cleared", "acknowledged", "shelved", "unshelved", "escalated",
+    "told", "noted", "handed_over", "merged", "retracted", "closed",
+]
+
+
+class Alert(msgspec.Struct, frozen=True, kw_only=True):
+    """An alert as it stands. Two axes: cleared or not, acknowledged or not; `closed_at_us` ends it."""
+
+    id: str                              # of the episode that first raised it
+    rule: str
+    subject: str
+    object: str
+    region: str
+    cell: str
+    severity: Severity
+    text: str                            # one sentence: what, where, since when
+    lead: str                            # its first half: what
+    place: str                           # its second half: where, since when
+    response: str                        # what to do, from the plan
+    owner_post: str
+    respond_within_us: int
+    began_at_us: int
+    opened_at_us: int                    # by the alert stage's clock
+    cleared_at_us: int | None = None
+    acknowledged_at_us: int | None = None
+    acknowledged_by: str | None = None
+    closed_at_us: int | None = None
+    outcome: Literal["real", "false", "expected", "test"] | None = None
+    peak: float | None = None
+    lat: float | None = None
+    lon: float | None = None
+    late: bool = False
+    revision: int = 0
+    episode_ids: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    evidence: dict[str, Any] = {}
+
+
+class AlertEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """A record of `rahdar.alerts`. `seq` grows by one per event of one alert database: what a reader resumes from."""
+
+    version: int
+    seq: int
+    at_us: int
+    transition: Transition
+    reason: str                          # the named decision: BEGAN, ENDED, BY_OPERATOR, HELD_SHADOW, ...
+    actor: str                           # "policy" or a person's login
+    alert: Alert
+    detail: str = ""
+    command_id: str = ""
+    received_at_us: int = 0              # of the observation that decided it: at_us - received_at_us is what people waited
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """A record of `rahdar.commands`: what a person did. `id` makes it idempotent."""
+
+    version: int
+    id: str
+    what: Literal["acknowledge", "unacknowledge", "note", "shelve", "unshelve", "hand_over", "close"]
+    alert_id: str
+    by: str
+    at_us: int
+    text: str = ""
+    outcome: str = ""
+    until_us: int | None = None
+
+
+_encoder = msgspec.msgpack.Encoder()
+_event_decoder = msgspec.msgpack.Decoder(AlertEvent)
+_command_decoder = msgspec.msgpack.Decoder(Command)
+
+
+def encode_event(event: AlertEvent) -> bytes:
+    return _encoder.encode(event)
+
+
+def decode_event(data: bytes) -> AlertEvent:
+    return _event_decoder.decode(data)
+
+
+def encode_command(command: Command) -> bytes:
+    return _encoder.encode(command)
+
+
+def decode_command(data: bytes) -> Command:
+    return _command_decoder.decode(data)

@@ -1,0 +1,33 @@
+"""The topics and how they are cut. Key = cell; partition = blake2b(cell) mod N, the same N for all that carry cells."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+DAY_S = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    name: str
+    by_cell: bool             # N partitions by cell; else one partition
+    retention_s: int | None   # None: for ever
+    compacted: bool = False
+
+
+RAW = TopicSpec("rahdar.raw", True, 35 * DAY_S)
+OBSERVATIONS = TopicSpec("rahdar.observations", True, 2 * DAY_S)
+REJECTS = TopicSpec("rahdar.rejects", True, 35 * DAY_S)
+EPISODES = TopicSpec("rahdar.episodes", True, 400 * DAY_S)
+SNAPSHOTS = TopicSpec("rahdar.snapshots", True, None, compacted=True)
+ALERTS = TopicSpec("rahdar.alerts", False, 400 * DAY_S)
+COMMANDS = TopicSpec("rahdar.commands", False, 400 * DAY_S)
+PLANS = TopicSpec("rahdar.plans", False, None, compacted=True)
+
+ALL = (RAW, OBSERVATIONS, REJECTS, EPISODES, SNAPSHOTS, ALERTS, COMMANDS, PLANS)
+
+
+def partition_of(cell: str, n: int) -> int:
+    """Stable for ever: the partition in which a cell's records are."""
+    return int.from_bytes(hashlib.blake2b(cell.encode(), digest_size=8).digest(), "big") % n

@@ -1,0 +1,52 @@
+"""Where things are: environment variables, read once, here. What is watched is the plan's business."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """`RAHDAR_*`. Secrets are files, named by `…_FILE`."""
+
+    model_config = SettingsConfigDict(env_prefix="RAHDAR_", extra="ignore", frozen=True)
+
+    log_url: str = "log://var/log"
+    mqtt_url: str = "embedded://127.0.0.1:1883"
+    record_url: str = "sqlite:///var/record.sqlite"
+    alert_url: str = "sqlite:///var/alert.sqlite"
+    plan: Path = Path("plans/hazara")
+    partitions: Annotated[int, Field(ge=1, le=1024)] = 32
+    tick_s: Annotated[float, Field(gt=0)] = 5.0
+    horizon_s: Annotated[float, Field(gt=0)] = 6 * 3600
+    desk_url: str = "http://127.0.0.1:8080"
+    var: Path = Path("var")
+    """Where this machine keeps what is its own: spool, certificates, checkpoints' cold history."""
+    mqtt_passwords_file: Path | None = None
+    """Lines `login:argon2-hash`; who may connect with a password."""
+    mqtt_tls_cert_file: Path | None = None
+    mqtt_tls_key_file: Path | None = None
+    mqtt_tls_ca_file: Path | None = None
+    operators_file: Path | None = None
+    """YAML: name, role, argon2 hash. Who may log in to the desk."""
+    basemap_url: str | None = None
+    """Optional PMTiles or XYZ source on this host for the map's background."""
+    speed: Annotated[float, Field(gt=0)] = 1.0
+    """Scales the clock of ingest and alert stage; for demonstrations."""
+
+    @field_validator("log_url")
+    @classmethod
+    def _known_log(cls, value: str) -> str:
+        if not value.startswith(("log://", "kafka://")):
+            raise ValueError(f"RAHDAR_LOG_URL is {value!r}; give log://DIRECTORY or kafka://HOST:PORT")
+        return value
+
+    @field_validator("mqtt_url")
+    @classmethod
+    def _known_mqtt(cls, value: str) -> str:
+        if not value.startswith(("embedded://", "mqtt://", "mqtts://")):
+            raise ValueError(f"RAHDAR_MQTT_URL is {value!r}; give embedded://HOST:PORT or mqtts://HOST:PORT")
+        return value
