@@ -25,6 +25,15 @@ class WallClock:
         return self._epoch_us + int(elapsed_us * self.speed)
 
 
+def scaled_clock(speed: float, anchor_us: int | None = None) -> WallClock:
+    """A clock that agrees, in every process that is given the same `anchor_us` (an instant of wall time), on a time that has run
+    `speed` times as fast since that instant. Without an anchor it is plain wall time."""
+    wall_us = time.time_ns() // 1000
+    if anchor_us is None or speed == 1.0:
+        return WallClock(speed, wall_us)
+    return WallClock(speed, anchor_us + int((wall_us - anchor_us) * speed))
+
+
 class SetClock:
     """A clock that stands where it was put: for tests and for simulators at full speed."""
 

@@ -36,6 +36,8 @@ class Settings(BaseSettings):
     """Optional PMTiles or XYZ source on this host for the map's background."""
     speed: Annotated[float, Field(gt=0)] = 1.0
     """Scales the clock of ingest and alert stage; for demonstrations."""
+    clock_anchor_us: int | None = None
+    """The wall time at which the scaled clock began, the same for all processes; microseconds since 1970."""
 
     @field_validator("log_url")
     @classmethod

@@ -1,0 +1,137 @@
+"""Stages in one process: each is a Faust app of its own, all on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Awaitable, Callable
+
+import faust
+
+from agents.transport import declare_topics
+from agents.transport.guards import make_app
+from pipeline.clock import Clock, scaled_clock
+from pipeline.model import topics
+from pipeline.plan.load import load_plan
+from pipeline.plan.model import CompiledPlan
+from pipeline.settings import Settings
+
+log = logging.getLogger("rahdar.run")
+
+STAGES = ("ingest", "normalise", "detect", "alert", "record", "notify", "desk")
+
+# Which stages share a process when everything runs on one machine. Detect is beside normalise because a record that one has
+# written the other reads at once; ingest is alone because nothing may delay a PUBACK; the desk because people's browsers must not
+# delay an alert.
+GROUPS: tuple[tuple[str, ...], ...] = (("ingest",), ("normalise", "detect"), ("alert", "record", "notify"), ("desk",))
+
+type_build = Callable[[faust.App, Settings, CompiledPlan, Clock], None]
+
+
+def _normalise(app: faust.App, settings: Settings, plan: CompiledPlan, clock: Clock) -> None:
+    from agents.normalise import normalise_stage
+
+    normalise_stage(app, settings, plan)
+
+
+def _detect(app: faust.App, settings: Settings, plan: CompiledPlan, clock: Clock) -> None:
+    from agents.detect import detect_stage
+
+    detect_stage(app, settings, plan)
+
+
+def _alert(app: faust.App, settings: Settings, plan: CompiledPlan, clock: Clock) -> None:
+    from agents.alert import alert_stage
+
+    alert_stage(app, settings, plan, clock)
+
+
+def _record(app: faust.App, settings: Settings, plan: CompiledPlan, clock: Clock) -> None:
+    from agents.record import record_stage
+
+    record_stage(app, settings, plan)
+
+
+def _notify(app: faust.App, settings: Settings, plan: CompiledPlan, clock: Clock) -> None:
+    from agents.notify import notify_stage
+
+    notify_stage(app, settings, plan, clock)
+
+
+def _desk(app: faust.App, settings: Settings, plan: CompiledPlan, clock: Clock) -> None:
+    from agents.desk import desk_stage
+
+    desk_stage(app, settings, plan, clock)
+
+
+BUILDERS: dict[str, type_build] = {
+    "normalise": _normalise,
+    "detect": _detect,
+    "alert": _alert,
+    "record": _record,
+    "notify": _notify,
+    "desk": _desk,
+}
+
+
+async def _run_app(name: str, settings: Settings, plan: CompiledPlan, clock: Clock, stop: asyncio.Event) -> None:
+    """Run one stage until `stop`; a crash of the app ends the process, so that its offsets stay where they are."""
+    app = make_app(f"rahdar-{name}", settings.log_url)
+    BUILDERS[name](app, settings, plan, clock)
+    await app.start()
+    log.info("%s: ready", name)
+    crashed = asyncio.ensure_future(app._crashed.wait())  # mode's services have no public way to await a crash
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({crashed, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if crashed.done():
+            log.critical("%s: crashed: %r", name, app.crash_reason)
+            os._exit(70)
+    finally:
+        crashed.cancel()
+        stopping.cancel()
+    await app.stop()
+
+
+async def _watch_parent(stop: asyncio.Event) -> None:
+    """The supervisor holds the other end of a pipe: when it dies, however it dies, the pipe closes and we stop."""
+    fd = os.environ.get("RAHDAR_PARENT_FD")
+    if fd is None:
+        return
+    loop = asyncio.get_running_loop()
+    reader = os.fdopen(int(fd), "rb", buffering=0)
+    loop.add_reader(reader.fileno(), stop.set)
+    await stop.wait()
+    loop.remove_reader(reader.fileno())
+    reader.close()
+
+
+async def run_stages(names: tuple[str, ...], settings: Settings) -> None:
+    """Run these stages until SIGINT, SIGTERM or the supervisor's end. Raises PlanError when the plan is refused."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    plan = load_plan(settings.plan)
+    clock = scaled_clock(settings.speed, settings.clock_anchor_us)
+    await declare_topics(settings.log_url, topics.ALL, settings.partitions)
+    work: list[Awaitable[None]] = [_run_app(name, settings, plan, clock, stop) for name in names if name != "ingest"]
+    if "ingest" in names:
+        from agents.ingest import run_ingest
+
+        work.append(run_ingest(settings, plan, clock, stop))
+    watcher = asyncio.ensure_future(_watch_parent(stop))
+    running = [asyncio.ensure_future(w) for w in work]
+    try:
+        done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+    finally:
+        stop.set()
+        await asyncio.gather(*running, return_exceptions=True)
+        watcher.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watcher
