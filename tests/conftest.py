@@ -1,4 +1,4 @@
-"""What every test may lean on."""
+"""What every test may lean on, and CI's rule that nothing is skipped in silence."""
 
 from __future__ import annotations
 
@@ -25,3 +25,34 @@ def shared() -> Path:
             pytest.fail("the recorded data (../shared) is missing")
         pytest.skip("the recorded data (../shared) is not here")
     return path
+
+
+def _may_skip() -> set[str]:
+    lines = (ROOT / ".ci" / "skips").read_text(encoding="utf-8").splitlines()
+    return {line.split("#")[0].strip() for line in lines} - {""}
+
+
+class _SkipsAreFailures:
+    """In CI a skipped test ends the run with exit status 1, unless `.ci/skips` names it with its reason."""
+
+    def __init__(self) -> None:
+        self.unexpected: list[str] = []
+        self.allowed = _may_skip()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.skipped and not hasattr(report, "wasxfail") and report.nodeid not in self.allowed:
+            self.unexpected.append(report.nodeid)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self.unexpected and session.exitstatus == 0:
+            session.exitstatus = 1
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for nodeid in self.unexpected:
+            terminalreporter.write_line(f"skipped, which CI does not allow: {nodeid}", red=True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if os.environ.get("CI"):
+        config.pluginmanager.register(_SkipsAreFailures())
