@@ -1,0 +1,196 @@
+"""detect: observations in, changes of episodes out; state in checkpoints that never claim more than is durable.
+
+The stream is taken with `noack()`. What is acknowledged is what a durable manifest covers; recovery seeks to the manifest's own
+offset and never to the committed one. A new owner appends an epoch marker and reads up to it, so that whatever an older owner still
+writes afterwards is recognised by its epoch and counts for nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from typing import Any
+
+import faust
+
+from agents.transport import on_assigned, on_revoked, read_topic, seek
+from pipeline.detect.checkpoint import Recovery
+from pipeline.detect.engine import Engine
+from pipeline.model import topics
+from pipeline.model.episode import CHANGES_VERSION, ChangeBatch, encode_changes
+from pipeline.model.wire import RawItem, Reject, WireError, decode_observations, encode_reject
+from pipeline.plan.model import CompiledPlan
+from pipeline.settings import Settings
+
+log = logging.getLogger("rahdar.detect")
+
+CHECKPOINT_S = 1.0        # at most this often, when rows changed
+IDLE_CHECKPOINT_S = 30.0  # when only time went on: a restart replays no more Ticks than these
+RETRY_S = (0.1, 5.0)
+
+
+@dataclass(slots=True)
+class Owned:
+    """A partition that is ours: its engine, and what it has done since the last durable manifest."""
+
+    partition: int
+    epoch: int
+    engine: Engine
+    recovery: Recovery
+    next_input: int
+    unacked: list[faust.EventT[bytes]] = field(default_factory=list)
+    in_flight: list[Awaitable[Any]] = field(default_factory=list)
+    checkpointed_at: float = 0.0
+    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class DetectStage:
+    def __init__(self, app: faust.App, settings: Settings, plan: CompiledPlan) -> None:
+        self.app = app
+        self.settings = settings
+        self.plan = plan
+        self.owned: dict[int, Owned] = {}
+        raw: dict[str, Any] = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
+        n = settings.partitions
+        self.observations = app.topic(topics.OBSERVATIONS.name, partitions=n, **raw)
+        self.episodes = app.topic(topics.EPISODES.name, partitions=n, **raw)
+        self.snapshots = app.topic(topics.SNAPSHOTS.name, partitions=n, **raw)
+        self.rejects = app.topic(topics.REJECTS.name, partitions=n, **raw)
+
+    # ---- owning -------------------------------------------------------------------------------------------------------
+
+    async def assigned(self, tps: set[Any]) -> None:
+        for tp in sorted(tps):
+            if tp.topic == topics.OBSERVATIONS.name:
+                await self._own(tp.partition)
+
+    async def revoked(self, tps: set[Any]) -> None:
+        for tp in tps:
+            if tp.topic == topics.OBSERVATIONS.name and (owned := self.owned.get(tp.partition)):
+                await self._checkpoint(owned)
+                del self.owned[tp.partition]
+
+    async def _read_snapshots(self, partition: int) -> Recovery:
+        recovery = Recovery(partition)
+        async for _, key, value in read_topic(self.settings.log_url, topics.SNAPSHOTS.name, partition):
+            recovery.see(key or b"", value)
+        return recovery
+
+    async def _own(self, partition: int) -> None:
+        before = await self._read_snapshots(partition)
+        epoch = before.newest_epoch + 1
+        key, value = Recovery.marker(partition, epoch)
+        await self._deliver(self.snapshots, partition, key, value)
+        # up to our own marker: what stands before it is the last word of all older owners
+        recovery = await self._read_snapshots(partition)
+        engine = Engine(self.plan)
+        start = recovery.restore(engine, epoch)
+        self.owned[partition] = Owned(partition, epoch, engine, recovery, start)
+        await seek(self.app, topics.OBSERVATIONS.name, partition, start)
+
+    # ---- the work -----------------------------------------------------------------------------------------------------
+
+    async def process(self, stream: faust.StreamT[bytes]) -> None:
+        async for event in stream.noack().events():
+            owned = self.owned.get(event.message.partition)
+            if owned is None or event.message.offset < owned.next_input:
+                continue
+            try:
+                await self._one(owned, event)
+            except Exception:
+                # Not a bad message (those are values): a fault of ours or of the machine. The offset stays; a restart tries again.
+                log.critical("partition %d offset %d", owned.partition, event.message.offset, exc_info=True)
+                os._exit(70)
+
+    async def _one(self, owned: Owned, event: faust.EventT[bytes]) -> None:
+        offset = event.message.offset
+        try:
+            batch = decode_observations(event.value)
+        except WireError as error:
+            item = RawItem(offset, "", topics.OBSERVATIONS.name, event.value, 0)
+            value = encode_reject(Reject(1, "detect", "malformed", str(error), item))
+            await self._deliver(self.rejects, owned.partition, b"detect", value)
+        else:
+            changes = owned.engine.feed(batch)
+            if changes:
+                value = encode_changes(
+                    ChangeBatch(
+                        version=CHANGES_VERSION,
+                        partition=owned.partition,
+                        epoch=owned.epoch,
+                        input_offset=offset,
+                        changes=changes,
+                    )
+                )
+                # not awaited here: the order is the producer's, and no manifest is written before it is durable
+                owned.in_flight.append(
+                    await self.episodes.send(key=batch.cell.encode(), value=value, partition=owned.partition)
+                )
+        owned.next_input = offset + 1
+        owned.unacked.append(event)
+
+    async def _deliver(self, topic: faust.TopicT[bytes], partition: int, key: bytes, value: bytes | None) -> None:
+        """Until it is durable. An outage is no bad message: try again, with jitter, while the log holds the rest."""
+        pause = RETRY_S[0]
+        while True:
+            try:
+                await (await topic.send(key=key, value=value, partition=partition))
+                return
+            except (OSError, ConnectionError, TimeoutError) as error:
+                log.warning("cannot write to %s: %s", topic, error)
+                await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, not a secret
+                pause = min(pause * 2, RETRY_S[1])
+
+    # ---- checkpoints --------------------------------------------------------------------------------------------------
+
+    async def checkpoint_when_due(self) -> None:
+        loop = asyncio.get_running_loop()
+        for owned in list(self.owned.values()):
+            if not owned.unacked:
+                continue
+            age = loop.time() - owned.checkpointed_at
+            if age >= (CHECKPOINT_S if owned.engine.dirty else IDLE_CHECKPOINT_S):
+                await self._checkpoint(owned)
+
+    async def _checkpoint(self, owned: Owned) -> None:
+        async with owned.writing:
+            if not owned.unacked:
+                return
+            owned.checkpointed_at = asyncio.get_running_loop().time()
+            events, owned.unacked = owned.unacked, []
+            in_flight, owned.in_flight = owned.in_flight, []
+            written = owned.recovery.checkpoint(owned.engine, owned.next_input, owned.epoch)
+            for sent in in_flight:
+                await sent
+            for key, value in written.blocks:
+                await self._deliver(self.snapshots, owned.partition, key, value)
+            await self._deliver(self.snapshots, owned.partition, *written.manifest)
+            for event in events:
+                event.ack()
+            for key in written.tombstones:
+                await self._deliver(self.snapshots, owned.partition, key, None)
+
+
+def detect_stage(app: faust.App, settings: Settings, plan: CompiledPlan) -> DetectStage:
+    """Register detect on this app."""
+    stage = DetectStage(app, settings, plan)
+
+    @app.agent(stage.observations, name="detect")
+    async def detect(stream: faust.StreamT[bytes]) -> None:
+        await stage.process(stream)
+
+    @app.timer(interval=0.25)
+    async def checkpoint() -> None:
+        try:
+            await stage.checkpoint_when_due()
+        except Exception:
+            log.critical("checkpoint", exc_info=True)
+            os._exit(70)
+
+    on_assigned(app, stage.assigned)
+    on_revoked(app, stage.revoked)
+    return stage
