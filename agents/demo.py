@@ -101,10 +101,10 @@ async def _play(stack: LocalStack, options: DemoOptions, anchor_us: int) -> None
     if options.for_s is not None:
         loop.call_later(options.for_s, stop.set)
     clock = scaled_clock(options.speed, anchor_us)
-    scenario = play.scenario(options.scenario)
+    story = play.story_named(options.scenario)
     tasks = [
-        asyncio.ensure_future(play.play(scenario, stack.compiled, options.seed, stack.mqtt_url, stack.credentials, clock, stop)),
-        asyncio.ensure_future(_captions(list(scenario.captions), options.speed, stop)),
+        asyncio.ensure_future(play.play(story, stack.compiled, options.seed, stack.mqtt_url, stack.credentials, clock, stop)),
+        asyncio.ensure_future(_captions(list(story.captions), options.speed, stop)),
     ]
     if options.headless:
         tasks.append(asyncio.ensure_future(follow_alerts(stack.log_url, sys.stdout, stop)))

@@ -37,7 +37,7 @@ def demo(
     module = importlib.import_module("agents.demo")
     simulators = importlib.import_module("simulators.run")
     try:
-        simulators.scenario(scenario)
+        simulators.story_named(scenario)
     except KeyError as error:
         raise BadInput(f"there is no story {scenario!r}; `rahdar simulate --list` names them") from error
     try:
