@@ -1,0 +1,3 @@
+from simulators.story import Story
+
+STORIES: dict[str, Story] = {}
