@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from agents.local import LocalStack, free_port
-from agents.transport import end_offset, read_topic
+from agents.transport import LogStore, end_offset, read_topic
+from agents.transport.address import log_directory
 from pipeline.clock import scaled_clock
 from pipeline.model import topics
 from pipeline.model.alert import AlertEvent, decode_event
@@ -53,6 +54,14 @@ def transition_line(event: AlertEvent) -> str:
 
 async def follow_alerts(log_url: str, out: TextIO, stop: asyncio.Event) -> None:
     """Print what happens to alerts from now on, as it happens."""
+    held = LogStore.acquire(log_directory(log_url))  # or every look would open and close the log
+    try:
+        await _follow(log_url, out, stop)
+    finally:
+        await held.release()
+
+
+async def _follow(log_url: str, out: TextIO, stop: asyncio.Event) -> None:
     offset = await end_offset(log_url, topics.ALERTS.name, 0)
     seen = -1
     while not stop.is_set():
