@@ -1,0 +1,372 @@
+"""Faust, made safe: its consumer, its producer's buffer and its app with the faults of 0.15.3 cured, and options that lose nothing.
+
+- Nothing is committed past what is delivered and not acknowledged (`deliveries`).
+- A commit waits until the producer's buffer is empty and nothing of it is on its way (Faust gives up after 0.1 s).
+- What an agent held when it raised or was cancelled is not acknowledged: an agent that raises ends the process.
+- `stream.take()` is refused: when it is cancelled, it acknowledges the whole batch.
+- A partition may be repositioned before its records flow, and let go of before it is taken away.
+- A partition whose buffer is full is read again as soon as there is room (Faust sleeps a second when it is the only one).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from time import monotonic
+from typing import Any, NoReturn, TypeVar, cast
+
+import faust
+from faust.streams import Stream
+from faust.tables.manager import TableManager
+from faust.transport.consumer import Consumer
+from faust.transport.producer import Producer, ProducerBuffer
+from faust.types import TP, AgentT, Message
+from faust.types.transports import ProducerT, TransportT
+from faust.types.tuples import FutureMessage, ack_lock
+from mode.utils.futures import notify
+
+from agents.transport.address import broker_url
+from agents.transport.deliveries import Deliveries
+from agents.transport.producer import partition_of_key
+
+log = logging.getLogger("rahdar.faust")
+
+FAUST_VERSION = "0.15.3"
+AGENT_FAILED = 70
+STOP_WITHIN_S = 10.0
+
+T = TypeVar("T")
+type_hook = Callable[[set[TP]], Awaitable[None]]
+
+
+def check_version(found: str = faust.__version__) -> None:
+    """Raises RuntimeError unless this is the very version whose inner parts are replaced here."""
+    if found != FAUST_VERSION:
+        raise RuntimeError(
+            f"faust-streaming {found} is installed; the guards are written against {FAUST_VERSION}. Install that one, or read the guards "
+            f"against the new one and run tests/transport."
+        )
+
+
+class GuardedConsumer(Consumer):
+    """Mixed in before a transport's own consumer."""
+
+    app: App
+
+    def __init__(
+        self, transport: TransportT, callback: Callable[[Message], Awaitable[None]], *args: Any, **kwargs: Any
+    ) -> None:
+        self.deliveries = Deliveries()
+        self._room = asyncio.Event()
+        self._positioning = asyncio.Lock()
+        self._positioned = -1
+        self._pins: dict[TP, int] = {}
+
+        async def deliver(message: Message) -> None:
+            if self.app.topics.acks_enabled_for(message.topic):
+                self.deliveries.delivered(message.tp, message.offset)
+            await callback(message)
+
+        super().__init__(transport, deliver, *args, **kwargs)
+
+    # ---- what may be committed -----------------------------------------------------------------------------------------
+
+    def ack(self, message: Message) -> bool:
+        """Count a message as processed, unless its stream only skipped it, or it was delivered in an older generation."""
+        with ack_lock:
+            if message.acked:
+                return False
+            message.acked = True
+            self._unacked_messages.discard(message)
+            notify(self._waiting_for_ack)
+            current = message.generation_id == self.app.consumer_generation_id
+            if not (message.tracked and current and self.deliveries.acknowledged(message.tp, message.offset)):
+                return False
+            self._n_acked += 1
+            return True
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
+        return (tp for tp in self.deliveries.partitions() if topics is None or tp in topics or tp.topic in topics)
+
+    def _new_offset(self, tp: TP) -> int | None:
+        return self.deliveries.committable(tp)
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Gaps need no bookkeeping: what was not delivered holds nothing back."""
+
+    async def wait_empty(self) -> None:
+        """Wait for what agents are busy with, but not for ever: what is not acknowledged is delivered again."""
+        deadline = monotonic() + self.app.patience_s
+        while not self.should_stop and self._unacked_messages and monotonic() < deadline:
+            await self.commit()
+            if self._unacked_messages:
+                await self._wait_for_ack(timeout=1)
+                self._clean_unacked_messages()
+        await self.commit_and_end_transactions()
+
+    # ---- coming and going of partitions --------------------------------------------------------------------------------
+
+    async def let_go(self, tps: set[TP]) -> None:
+        """Stop the flow, let agents finish what they are at, tell `on_revoked`, commit."""
+        self.stop_flow()
+        self.app.flow_control.suspend()
+        self.app.flow_control.clear()
+        deadline = monotonic() + self.app.patience_s
+        while self.app.busy_streams() and monotonic() < deadline:
+            await asyncio.sleep(0.005)
+        async with self._positioning:
+            for hook in self.app.revoked_hooks:
+                await hook(set(tps))
+        await self.commit()
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        if revoked and not self.app.should_stop:
+            try:
+                await self.let_go(revoked)
+            except Exception as error:
+                log.critical("letting go of partitions failed", exc_info=True)
+                await self.app.crash(error)
+                raise
+        await super().on_partitions_revoked(revoked)
+
+    async def perform_seek(self) -> None:
+        """To the committed offsets; then `on_assigned` may seek elsewhere. The flow resumes after that."""
+        async with self._positioning:
+            await super().perform_seek()
+            tps = set(self.assignment())
+            if self._positioned == self.app.consumer_generation_id:
+                for tp, offset in self._pins.items():
+                    await self.put_at(tp, offset)
+                return
+            self.deliveries.forget(self.deliveries.partitions())
+            self._pins.clear()
+            self._positioned = self.app.consumer_generation_id
+            try:
+                for hook in self.app.assigned_hooks:
+                    await hook(set(tps))
+            except Exception as error:
+                log.critical("taking partitions failed", exc_info=True)
+                await self.app.crash(error)
+                raise
+
+    async def put_at(self, tp: TP, offset: int) -> None:
+        """Read on from `offset`."""
+        self._pins[tp] = offset
+        await self.seek_wait({tp: offset})
+        self._read_offset[tp] = offset or None
+        self._committed_offset[tp] = None  # smaller offsets than the committed one are acknowledged again
+
+    # ---- flow ----------------------------------------------------------------------------------------------------------
+
+    def on_buffer_drop(self, tp: TP) -> None:
+        super().on_buffer_drop(tp)
+        self._room.set()
+
+    async def _wait_next_records(self, timeout: float) -> Any:  # noqa: ASYNC109  # Faust's signature
+        if self.flow_active and not self.app.client_only and not self._get_active_partitions():
+            self._room.clear()
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._room.wait()
+            except TimeoutError:
+                return None, None
+        return await super()._wait_next_records(timeout)
+
+    def resume_partitions(self, tps: Iterable[TP]) -> None:
+        super().resume_partitions(tps)
+        self._room.set()
+
+
+class FlushingBuffer(ProducerBuffer):
+    """A buffer whose flush means it."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._sending = 0
+        self._taken = asyncio.Event()
+
+    async def _send_pending(self, fut: FutureMessage) -> None:
+        self._sending += 1
+        try:
+            await super()._send_pending(fut)
+        finally:
+            self._sending -= 1
+            self._taken.set()
+
+    async def flush(self) -> None:
+        """Returns when the buffer is empty and nothing of it is on its way to the producer. Raises RuntimeError when that cannot be."""
+        while self.size or self._sending:
+            if self.state != "running":
+                raise RuntimeError(f"cannot flush: {self.size} records wait and the producer is {self.state}")
+            self._taken.clear()
+            try:
+                async with asyncio.timeout(1.0):
+                    await self._taken.wait()
+            except TimeoutError:
+                log.warning("flush: %d records wait", self.size + self._sending)
+
+
+class GuardedProducer(Producer):
+    def __init__(self, transport: TransportT, *args: Any, **kwargs: Any) -> None:
+        super().__init__(transport, *args, **kwargs)
+        self.buffer = FlushingBuffer(loop=self.loop, beacon=self.beacon)
+        self.buffer.app = self.app
+
+
+class GuardedStream(Stream[Any]):
+    def take(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise TypeError(
+            "stream.take() acknowledges what was not processed; use events(), with noack() and event.ack() for batches"
+        )
+
+    take_events = take_with_timestamp = take
+
+
+class PromptTableManager(TableManager):
+    """Without the second that Faust waits for tables to be registered: ours are, before the app starts."""
+
+    async def on_start(self) -> None:
+        if not self.should_stop:
+            await self._update_channels()
+            await self.recovery.start()
+
+
+def end_process(error: BaseException) -> None:
+    """At once, so that no `finally` acknowledges anything. The offset stays; whoever starts again begins there."""
+    logging.shutdown()
+    os._exit(AGENT_FAILED)
+
+
+class App(faust.App):
+    """A Faust app on either transport, with the guards. `on_failure`: what to do when an agent raised; ends the process."""
+
+    def __init__(self, id: str, *, on_failure: Callable[[BaseException], None] = end_process, **options: Any) -> None:
+        check_version()
+        self.assigned_hooks: list[type_hook] = []
+        self.revoked_hooks: list[type_hook] = []
+        self._on_failure = on_failure
+        self._stopping = False
+        super().__init__(id, **options)
+
+    @property
+    def patience_s(self) -> float:
+        """How long agents may take to finish what they are at: a stop has more time than a rebalance, where others wait."""
+        return STOP_WITHIN_S if self._stopping else float(self.conf.broker_session_timeout) * 0.6
+
+    async def _on_agent_error(self, agent: AgentT[Any], exc: BaseException) -> None:
+        consumer = self._consumer
+        if isinstance(consumer, GuardedConsumer):
+            consumer.deliveries.seal()  # before anything is awaited: Faust acknowledges when the stream is collected
+        log.critical("agent %s failed", agent.name, exc_info=exc)
+        self._on_failure(exc)
+
+    def busy_streams(self) -> int:
+        """How many agents are at work on an event."""
+        return sum(
+            actor.stream.current_event is not None
+            for agent in self.agents.values()
+            for actor in cast(Any, agent)._actors
+        )
+
+    async def _stop_consumer(self) -> None:
+        consumer = self._consumer
+        self._stopping = True
+        if isinstance(consumer, GuardedConsumer):
+            if tps := consumer.assignment():
+                await consumer.let_go(tps)
+            await super()._stop_consumer()
+            consumer.deliveries.seal()
+        else:
+            await super()._stop_consumer()
+
+    def _new_transport(self) -> TransportT:
+        return _guard(super()._new_transport())
+
+    def _new_producer_transport(self) -> TransportT:
+        return _guard(super()._new_producer_transport())
+
+    def _new_producer(self) -> ProducerT:
+        return self.transport.create_producer(beacon=self.beacon)
+
+
+_guarded: dict[tuple[type, type], type] = {}
+
+
+def _with(guard: type[T], inner: type) -> type[T]:
+    made = _guarded.get((guard, inner))
+    if made is None:
+        made = _guarded[guard, inner] = type(f"Guarded{inner.__name__}", (guard, inner), {})
+    return made
+
+
+def _guard(transport: TransportT) -> TransportT:
+    """Let this transport make guarded consumers and producers."""
+    changed = cast(Any, transport)
+    changed.Consumer = _with(GuardedConsumer, type(transport).Consumer)
+    changed.Producer = _with(GuardedProducer, type(transport).Producer)
+    return transport
+
+
+def _partitioner(key: bytes | None, all_partitions: list[int], available: list[int]) -> int:
+    """As Kafka's producer asks for it."""
+    return all_partitions[partition_of_key(key, len(all_partitions))]
+
+
+def app_options(**more: Any) -> dict[str, Any]:
+    """Faust's options as every stage has them; `more` overrides."""
+    return {
+        "store": "memory://",
+        "web_enabled": False,                   # its /table and /router are open to all
+        "topic_disable_leader": True,
+        "topic_partitions": 1,                  # of topics that nobody declared
+        "table_standby_replicas": 0,
+        "key_serializer": "raw",                # Faust decodes inside the stream, and throws there
+        "value_serializer": "raw",
+        "consumer_auto_offset_reset": "earliest",
+        "broker_session_timeout": 6.0,
+        "broker_heartbeat_interval": 2.0,
+        "broker_request_timeout": 30.0,
+        "broker_commit_interval": 1.0,
+        "stream_wait_empty": True,
+        "stream_buffer_maxsize": 16,            # records carry many observations
+        "stream_recovery_delay": 0.0,
+        "producer_acks": -1,
+        "producer_partitioner": _partitioner,
+        "processing_guarantee": "at_least_once",
+        "Stream": GuardedStream,
+        "TableManager": PromptTableManager,
+        **more,
+    }  # fmt: skip
+
+
+def make_app(
+    app_id: str, log_url: str, *, on_failure: Callable[[BaseException], None] = end_process, **more: Any
+) -> App:
+    """An app of ours on this log. Several may run in one process and loop: `await app.start()`, `await app.stop()`."""
+    return App(app_id, broker=broker_url(log_url), on_failure=on_failure, **app_options(**more))
+
+
+def _ours(app: faust.App) -> App:
+    if not isinstance(app, App):
+        raise TypeError(f"{app!r} was not made by make_app; its partitions cannot be guarded")
+    return app
+
+
+def on_assigned(app: faust.App, callback: type_hook) -> None:
+    """Call `callback(partitions)` when partitions were assigned, before any of their records flows; it may `seek`.
+
+    Every rebalance takes all partitions away (`on_revoked`) and assigns anew, on both transports."""
+    _ours(app).assigned_hooks.append(callback)
+
+
+def on_revoked(app: faust.App, callback: type_hook) -> None:
+    """Call `callback(partitions)` before they are taken away, and when the app stops: no record flows any more, agents are idle (or out
+    of patience), and what the callback acknowledges is still committed."""
+    _ours(app).revoked_hooks.append(callback)
+
+
+async def seek(app: faust.App, topic: str, partition: int, offset: int) -> None:
+    """Read this partition from `offset` on, whatever is committed. To be called by an `on_assigned` callback."""
+    await cast(GuardedConsumer, _ours(app).consumer).put_at(TP(topic, partition), offset)

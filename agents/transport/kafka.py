@@ -1,0 +1,142 @@
+"""What Faust does not offer for Kafka: topics with their settings, and reading one from outside of any group."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition  # type: ignore[import-untyped]  # it ships no types
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic  # type: ignore[import-untyped]
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType  # type: ignore[import-untyped]
+from aiokafka.errors import KafkaConnectionError, TopicAlreadyExistsError, for_code  # type: ignore[import-untyped]
+
+from agents.transport.schema import PartitionMismatch, UnknownTopic
+from pipeline.model.topics import TopicSpec
+
+TOMBSTONE_MS = 300_000
+KNOWN_WITHIN_S = 10.0
+
+
+def bootstrap(url: str) -> list[str]:
+    """`kafka://a:9092,b:9092` or `kafka://a:9092;kafka://b:9092` as a list of host:port."""
+    parts = url.replace(",", ";").split(";")
+    return [part.removeprefix("kafka://").rstrip("/") for part in parts]
+
+
+def settings_of(spec: TopicSpec) -> dict[str, str]:
+    if spec.compacted:
+        return {
+            "cleanup.policy": "compact",
+            "delete.retention.ms": str(TOMBSTONE_MS),
+            "min.cleanable.dirty.ratio": "0.1",
+        }
+    retention_ms = -1 if spec.retention_s is None else spec.retention_s * 1000
+    return {"cleanup.policy": "delete", "retention.ms": str(retention_ms)}
+
+
+@contextlib.asynccontextmanager
+async def _admin(url: str) -> AsyncIterator[Any]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap(url))
+    try:
+        await admin.start()
+    except KafkaConnectionError as error:
+        await admin.close()
+        raise ConnectionError(f"cannot reach Kafka at {url}: {error}") from error
+    try:
+        yield admin
+    finally:
+        await admin.close()
+
+
+@contextlib.asynccontextmanager
+async def _reader(url: str) -> AsyncIterator[Any]:
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap(url), enable_auto_commit=False, auto_offset_reset="earliest"
+    )
+    try:
+        await consumer.start()
+    except KafkaConnectionError as error:
+        await consumer.stop()
+        raise ConnectionError(f"cannot reach Kafka at {url}: {error}") from error
+    try:
+        yield consumer
+    finally:
+        await consumer.stop()
+
+
+async def declare(url: str, specs: Sequence[TopicSpec], partitions: int) -> None:
+    """Raises PartitionMismatch, ConnectionError."""
+    async with _admin(url) as admin:
+        brokers = len((await admin.describe_cluster())["brokers"])
+        wanted = {spec.name: partitions if spec.by_cell else 1 for spec in specs}
+        new = [
+            NewTopic(spec.name, wanted[spec.name], min(3, brokers), topic_configs=settings_of(spec)) for spec in specs
+        ]
+        made = await admin.create_topics(new)
+        existing = set()
+        for name, code, *_ in made.topic_errors:
+            error = for_code(code)
+            if error is TopicAlreadyExistsError:
+                existing.add(name)
+            elif code:
+                raise error(f"topic {name}")
+        if existing:
+            await admin.alter_configs(
+                [
+                    ConfigResource(ConfigResourceType.TOPIC, spec.name, settings_of(spec))
+                    for spec in specs
+                    if spec.name in existing
+                ]
+            )
+        await _check(admin, wanted)
+
+
+async def _check(admin: Any, wanted: dict[str, int]) -> None:
+    """Wait until every topic is known, and has as many partitions as it should."""
+    deadline = asyncio.get_running_loop().time() + KNOWN_WITHIN_S
+    while True:
+        described = {topic["topic"]: topic for topic in await admin.describe_topics(list(wanted))}
+        if all(not described.get(name, {"error_code": 1})["error_code"] for name in wanted):
+            break
+        if asyncio.get_running_loop().time() > deadline:
+            raise ConnectionError(f"Kafka does not know the topics {sorted(wanted)} after {KNOWN_WITHIN_S:.0f} s")
+        await asyncio.sleep(0.1)
+    for name, count in wanted.items():
+        found = len(described[name]["partitions"])
+        if found != count:
+            raise PartitionMismatch(
+                f"topic {name!r} has {found} partitions, not {count}; their number is fixed when the topic is made. "
+                f"Set RAHDAR_PARTITIONS={found}, or use another cluster."
+            )
+
+
+async def read(
+    url: str, topic: str, partition: int, start: int | None, end: int | None
+) -> AsyncIterator[tuple[int, bytes | None, bytes | None]]:
+    async with _reader(url) as consumer:
+        tp = TopicPartition(topic, partition)
+        if partition not in (consumer.partitions_for_topic(topic) or await _partitions(consumer, topic)):
+            raise UnknownTopic(f"topic {topic!r} has no partition {partition}")
+        consumer.assign([tp])
+        stop = (await consumer.end_offsets([tp]))[tp] if end is None else end
+        first = (await consumer.beginning_offsets([tp]))[tp]
+        consumer.seek(tp, max(start or 0, first))
+        # The position, not the last record seen, says where we are: offsets may be missing at the end.
+        while await consumer.position(tp) < stop:
+            for record in (await consumer.getmany(tp, timeout_ms=200)).get(tp, ()):
+                if record.offset >= stop:
+                    return
+                yield record.offset, record.key, record.value
+
+
+async def _partitions(consumer: Any, topic: str) -> set[int]:
+    await consumer._client.force_metadata_update()
+    return set(consumer.partitions_for_topic(topic) or ())
+
+
+async def end(url: str, topic: str, partition: int) -> int:
+    async with _reader(url) as consumer:
+        tp = TopicPartition(topic, partition)
+        return int((await consumer.end_offsets([tp]))[tp])

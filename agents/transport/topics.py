@@ -1,0 +1,80 @@
+"""Topics on either transport: declaring them, and reading one from outside of any group."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+import faust
+
+from agents.transport import kafka
+from agents.transport.address import is_log, log_directory
+from agents.transport.schema import StoreError
+from agents.transport.store import LogStore
+from pipeline.model.topics import TopicSpec
+
+PAGE_RECORDS = 500
+PAGE_BYTES = 4 << 20
+
+
+def _url(where: faust.App | str) -> str:
+    return where if isinstance(where, str) else str(where.conf.broker[0])
+
+
+async def declare_topics(where: faust.App | str, specs: Sequence[TopicSpec], partitions: int) -> None:
+    """Make these topics, or bring those that exist to these settings. Raises PartitionMismatch, ConnectionError.
+
+    partitions: N, of topics that are cut by cell; the others have one.
+    """
+    url = _url(where)
+    if not is_log(url):
+        await kafka.declare(url, specs, partitions)
+        return
+    store = LogStore.acquire(log_directory(url))
+    try:
+        for spec in specs:
+            await store.declare(spec, partitions)
+    finally:
+        await store.release()
+
+
+async def read_topic(
+    log_url: str, topic: str, partition: int, start: int | None = None, end: int | None = None
+) -> AsyncIterator[tuple[int, bytes | None, bytes | None]]:
+    """Yield (offset, key, value) from `start` (or the first that is there) up to `end` (or what is the end now), exclusive.
+
+    Belongs to no group and commits nothing. A value of None is a deletion. Raises UnknownTopic, ConnectionError.
+    """
+    if not is_log(log_url):
+        async for found in kafka.read(log_url, topic, partition, start, end):
+            yield found
+        return
+    store = LogStore.acquire(log_directory(log_url))
+    try:
+        known = store.topic(topic)
+        if not 0 <= partition < known.partitions:
+            raise StoreError(f"topic {topic!r} has {known.partitions} partitions; there is no {partition}")
+        tp = known.tp(partition)
+        stop = store.head(tp) if end is None else end
+        offset = start or 0
+        while offset < stop:
+            page = store.read(tp, offset, PAGE_RECORDS, PAGE_BYTES)
+            for record in page:
+                if record.offset >= stop:
+                    return
+                yield record.offset, record.key, record.value
+            if not page:
+                return
+            offset = page[-1].offset + 1
+    finally:
+        await store.release()
+
+
+async def end_offset(log_url: str, topic: str, partition: int) -> int:
+    """The offset that the next record will have. Raises UnknownTopic, ConnectionError."""
+    if not is_log(log_url):
+        return await kafka.end(log_url, topic, partition)
+    store = LogStore.acquire(log_directory(log_url))
+    try:
+        return store.head(store.topic(topic).tp(partition))
+    finally:
+        await store.release()
