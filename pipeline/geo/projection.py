@@ -30,7 +30,7 @@ class Projection:
     half_lon: float
     coefficients_x: Floats  # (DEGREE + 1, DEGREE + 1): [i, j] belongs to T_i(lat') T_j(lon')
     coefficients_y: Floats
-    definition: str         # PROJ string, for the way back and for other programs
+    definition: str  # PROJ string, for the way back and for other programs
 
     def to_xy(self, lat: npt.ArrayLike, lon: npt.ArrayLike) -> tuple[Floats, Floats]:
         u = (np.asarray(lat, float) - self.lat0) / self.half_lat
@@ -52,7 +52,9 @@ def fit(west: float, south: float, east: float, north: float) -> Projection:
     if not (-180 <= west < east <= 180 and -90 < south < north < 90):
         raise ValueError(f"bounds {west}, {south}, {east}, {north} are not west < east and south < north")
     if max(east - west, north - south) > MAX_SPAN_DEG:
-        raise ValueError(f"bounds span {max(east - west, north - south):.1f} degrees; at most {MAX_SPAN_DEG:.0f} make one plan")
+        raise ValueError(
+            f"bounds span {max(east - west, north - south):.1f} degrees; at most {MAX_SPAN_DEG:.0f} make one plan"
+        )
     lat0, lon0 = (south + north) / 2, (west + east) / 2
     half_lat, half_lon = max((north - south) / 2, 0.05), max((east - west) / 2, 0.05)
     definition = f"+proj=tmerc +lat_0={lat0!r} +lon_0={lon0!r} +k=1 +ellps=WGS84 +units=m +type=crs"
@@ -65,8 +67,13 @@ def fit(west: float, south: float, east: float, north: float) -> Projection:
     solved, *_ = np.linalg.lstsq(basis, np.column_stack([x, y]), rcond=None)
     shape = (DEGREE + 1, DEGREE + 1)
     projection = Projection(
-        lat0, lon0, half_lat, half_lon,
-        np.ascontiguousarray(solved[:, 0].reshape(shape)), np.ascontiguousarray(solved[:, 1].reshape(shape)), definition,
+        lat0,
+        lon0,
+        half_lat,
+        half_lon,
+        np.ascontiguousarray(solved[:, 0].reshape(shape)),
+        np.ascontiguousarray(solved[:, 1].reshape(shape)),
+        definition,
     )
 
     side = np.linspace(-1, 1, 41)

@@ -16,7 +16,20 @@ import shapely
 from pipeline.geo.projection import Projection
 from pipeline.model.episode import Mode, Severity
 
-AreaKind = Literal["site", "residence", "home", "safe_stop", "checkpoint", "depot", "forbidden", "no_stopping", "coverage_gap", "tunnel", "district", "zone"]
+AreaKind = Literal[
+    "site",
+    "residence",
+    "home",
+    "safe_stop",
+    "checkpoint",
+    "depot",
+    "forbidden",
+    "no_stopping",
+    "coverage_gap",
+    "tunnel",
+    "district",
+    "zone",
+]
 Role = str  # principal, escort, patrol, logistics, ... a closed list in plan.schema
 
 
@@ -30,7 +43,8 @@ class RuleSetting:
     owner: str
     response: str
     respond_within_us: int
-    params: Mapping[str, float]   # units in the names: radius_m, min_duration_us, exit_margin_m ...
+    params: Mapping[str, float]  # units in the names: radius_m, min_duration_us, exit_margin_m ...
+    roles: frozenset[Role] = frozenset()  # of the vehicles that it judges; empty: every role
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +68,8 @@ class AreaRule:
     """What must be told about an area: area.entered, area.left, area.forbidden or area.required."""
 
     rule: str
-    roles: frozenset[Role]          # empty: every role
-    vehicles: frozenset[str]        # empty: every vehicle of those roles
+    roles: frozenset[Role]  # empty: every role
+    vehicles: frozenset[str]  # empty: every vehicle of those roles
     schedule: Schedule
     dwell_us: int
     enter_margin_m: float
@@ -68,12 +82,12 @@ class AreaRule:
 class Area:
     id: str
     region: str
-    name: Mapping[str, str]         # language -> words; "en" is always there
+    name: Mapping[str, str]  # language -> words; "en" is always there
     kind: AreaKind
-    polygon: shapely.Polygon        # metres
+    polygon: shapely.Polygon  # metres
     lonlat: shapely.Polygon
     rules: tuple[AreaRule, ...] = ()
-    stop_allowed: bool = False      # stop.unscheduled is silent here
+    stop_allowed: bool = False  # stop.unscheduled is silent here
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,22 +100,35 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeedLimit:
+    """Half open: [from, to) in chainage, whichever way it is driven."""
+
+    from_chainage_m: float
+    to_chainage_m: float
+    limit_mps: float
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     id: str
     region: str
     name: Mapping[str, str]
-    road: str                                   # "N-35"
-    xy: npt.NDArray[np.float64]                 # (n, 2) metres
-    chainage_m: npt.NDArray[np.float64]         # (n,) metres along the route from its first vertex
-    lonlat: npt.NDArray[np.float64]             # (n, 2)
-    km_at_start: float                          # the road's own kilometre at chainage 0
-    km_sign: int                                # +1 when road kilometres grow along the route
+    road: str  # "N-35"
+    xy: npt.NDArray[np.float64]  # (n, 2) metres
+    chainage_m: npt.NDArray[np.float64]  # (n,) metres along the route from its first vertex
+    lonlat: npt.NDArray[np.float64]  # (n, 2)
+    km_at_start: float  # the road's own kilometre at chainage 0
+    km_sign: int  # +1 when road kilometres grow along the route
     half_width_m: float
-    exit_width_m: float                         # narrower: back inside only within this
+    exit_width_m: float  # narrower: back inside only within this
     checkpoints: tuple[Checkpoint, ...] = ()
+    speed_limits: tuple[SpeedLimit, ...] = ()
 
     def road_km(self, chainage_m: float) -> float:
         return self.km_at_start + self.km_sign * chainage_m / 1000.0
+
+    def chainage_of_km(self, km: float) -> float:
+        return (km - self.km_at_start) * self.km_sign * 1000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +137,9 @@ class Vehicle:
     region: str
     cell: str
     call_sign: str
-    kind: str                                   # coach, pickup, car, ...
+    kind: str  # coach, pickup, car, ...
     role: Role
-    devices: tuple[str, ...]                    # highest rank first
+    devices: tuple[str, ...]  # highest rank first
     home_areas: tuple[str, ...] = ()
     cells_served: tuple[str, ...] = ()
     expected_interval_us: int = 10_000_000
@@ -125,7 +152,7 @@ class Sensor:
     cell: str
     name: Mapping[str, str]
     kind: str
-    site: str                                   # area id
+    site: str  # area id
     device: str
 
 
@@ -134,7 +161,7 @@ class Convoy:
     id: str
     region: str
     name: Mapping[str, str]
-    members: tuple[str, ...]                    # vehicle ids in marching order
+    members: tuple[str, ...]  # vehicle ids in marching order
     principals: tuple[str, ...]
     escorts: tuple[str, ...]
     max_gap_m: float
@@ -153,8 +180,8 @@ class Movement:
     starts_us: int
     ends_us: int
     from_chainage_m: float
-    to_chainage_m: float                        # smaller than from: driven backwards
-    stop_areas: frozenset[str]                  # origin, destination and allowed stops, area ids
+    to_chainage_m: float  # smaller than from: driven backwards
+    stop_areas: frozenset[str]  # origin, destination and allowed stops, area ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +212,7 @@ class Region:
     cells: tuple[str, ...]
     rules: Mapping[str, RuleSetting]
     invented: bool
-    bounds_lonlat: tuple[float, float, float, float]   # west, south, east, north; outside: flag outside_plan
+    bounds_lonlat: tuple[float, float, float, float]  # west, south, east, north; outside: flag outside_plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,8 +230,9 @@ class CompiledPlan:
     movements: tuple[Movement, ...]
     logins: Mapping[str, Login]
     places: tuple[Place, ...]
-    device_subject: Mapping[str, str]           # device id -> vehicle or sensor id
+    device_subject: Mapping[str, str]  # device id -> vehicle or sensor id
     cells: tuple[str, ...] = field(default=())
+    device_format: Mapping[str, str] = field(default_factory=dict)  # of devices that do not speak "native"
 
     def cell_of_login(self, login: str) -> str | None:
         found = self.logins.get(login)

@@ -1,0 +1,244 @@
+"""What one entry alone cannot know: references, what is declared twice, and whether shapes and windows make sense."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from pipeline.plan import schema
+from pipeline.plan.faults import Fault, nearest
+from pipeline.plan.ground import check_area, check_place, check_route, km_range
+from pipeline.plan.read import Placed, RegionSource
+from pipeline.plan.rules import AREA_RULES, RULES
+from pipeline.plan.times import ZONES, instant_us
+
+_ANY = "*"  # a file that could not be read may declare anything
+
+
+def check(sources: Sequence[RegionSource]) -> list[Fault]:
+    """All faults between the entries of these regions."""
+    faults: list[Fault] = []
+    known = {kind: _known(sources, kind) for kind in ("areas", "routes", "vehicles", "convoys", "sensors")}
+    cells = {cell for source in sources if source.region for cell in source.region.item.all_cells}
+    if any(source.region is None for source in sources):
+        cells.add(_ANY)
+    faults += _twice(sources)
+    for source in sources:
+        if source.region is not None:
+            faults += _region(source.region)
+        faults += _rules(source)
+        for area in source.areas:
+            faults += _area(area, source, known)
+        for route in source.routes:
+            faults += check_route(route, source.region.item.bounds if source.region else None)
+        for vehicle in source.vehicles:
+            faults += _unknown(vehicle, ("home",), vehicle.item.home, known["areas"], "area")
+            faults += _cell(vehicle, vehicle.item.cell, source)
+            faults += _unknown(vehicle, ("cells_served",), vehicle.item.cells_served, cells, "cell")
+        for sensor in source.sensors:
+            faults += _unknown(sensor, ("site",), [sensor.item.site], known["areas"], "area", single=True)
+            faults += _cell(sensor, sensor.item.cell, source)
+        for convoy in source.convoys:
+            faults += _convoy(convoy, known)
+        for login in source.logins:
+            faults += _login(login, sources, source)
+    faults += _movements(sources, known)
+    return faults
+
+
+def _known(sources: Sequence[RegionSource], kind: str) -> set[str]:
+    return {name for source in sources for name in source.declared.get(kind, ())}
+
+
+def _unknown(
+    entry: Placed[schema.AreaIn] | Placed[schema.VehicleIn] | Placed[schema.SensorIn] | Placed[schema.ConvoyIn]
+    | Placed[schema.MovementIn] | Placed[schema.LoginIn],
+    at: tuple[str | int, ...], names: Iterable[str], known: set[str], what: str, *, single: bool = False,
+) -> Iterator[Fault]:  # fmt: skip
+    if _ANY in known:
+        return
+    for number, name in enumerate(names):
+        if name not in known:
+            where = at if single else (*at, number)
+            yield entry.fault(
+                where, name, f"there is no such {what}", nearest(name, known, f"Declare the {what}, or remove it here")
+            )
+
+
+def _cell(
+    entry: Placed[schema.VehicleIn] | Placed[schema.SensorIn] | Placed[schema.LoginIn],
+    cell: str | None,
+    source: RegionSource,
+) -> Iterator[Fault]:
+    if cell is None or source.region is None:
+        return
+    cells = source.region.item.all_cells
+    if cell not in cells:
+        cure = nearest(cell, cells, f"Declare it in {source.region.tree.file}, or use {', '.join(cells)}")
+        yield entry.fault(("cell",), cell, "the region declares no such cell", cure)
+
+
+def _twice(sources: Sequence[RegionSource]) -> Iterator[Fault]:
+    """Ids must be unique over all regions: they are subjects and objects of episodes, and names at the broker."""
+    seen: dict[tuple[str, str], Placed[schema.Entry]] = {}
+
+    def claim(space: str, name: str, entry: Placed[schema.Entry], at: tuple[str | int, ...]) -> Iterator[Fault]:
+        first = seen.setdefault((space, name), entry)
+        if first is not entry or at == ("again",):
+            line = first.tree.line_of(first.path)
+            where = f"{first.key} in {first.tree.file}" + (f" on line {line}" if line else "")
+            yield entry.fault(
+                () if at == ("again",) else at, name, f"the {space} is taken by {where}", "Give each an id of its own"
+            )
+
+    for source in sources:
+        if source.region:
+            yield from claim("region", source.region.item.id, source.region, ("id",))
+            cells = source.region.item.all_cells
+            for number, cell in enumerate(cells):
+                yield from claim(
+                    "cell", cell, source.region, ("again",) if cell in cells[:number] else ("cells", number)
+                )
+        for kind in ("areas", "routes", "movements"):
+            for entry in getattr(source, kind):
+                yield from claim(f"id of {kind}", entry.item.id, entry, ("id",))
+        for kind in ("vehicles", "sensors", "convoys"):
+            for entry in getattr(source, kind):
+                yield from claim("subject", entry.item.id, entry, ("id",))
+        for vehicle in source.vehicles:
+            sign = vehicle.item.call_sign or vehicle.item.id.upper()
+            yield from claim("call sign", sign, vehicle, ("call_sign",))
+            ids = [d.id for d in vehicle.item.devices]
+            for number, device in enumerate(ids):
+                yield from claim(
+                    "device", device, vehicle, ("again",) if device in ids[:number] else ("devices", number)
+                )
+        for sensor in source.sensors:
+            yield from claim("device", sensor.item.device.id, sensor, ("device",))
+    for source in sources:  # a gateway's login is a name beside the devices'
+        for login in source.logins:
+            yield from claim("device", login.item.login, login, ("login",))
+            for number, device in enumerate(login.item.devices):
+                again = device in login.item.devices[:number]
+                yield from claim("gateway's device", device, login, ("again",) if again else ("devices", number))
+
+
+def _region(entry: Placed[schema.RegionIn]) -> Iterator[Fault]:
+    for number, place in enumerate(entry.item.places):
+        yield from check_place(entry, number, place)
+
+
+def _rules(source: RegionSource) -> Iterator[Fault]:
+    for name, (entry, params) in source.rules.items():
+        rule, spec = entry.item, RULES[name]
+        if rule.mode != "off" and not spec.judged:
+            yield entry.fault(
+                ("mode",),
+                rule.mode,
+                "this version does not judge that rule yet",
+                "Set mode: off; nobody would be watching",
+            )
+            continue
+        if spec.always_live and rule.mode != "live":
+            yield entry.fault(("mode",), rule.mode, "this rule is always live", "Set mode: live")
+        if rule.mode != "off":
+            for key, why in (
+                ("owner", "Name the post that answers for it, as in owner: shift-officer"),
+                ("response", "Write what that post does, step by step"),
+                ("respond_within", "Say how soon, as in respond_within: 3 min"),
+            ):
+                if getattr(rule, key) is None:
+                    yield entry.fault((), key, f"a rule that runs ({rule.mode}) must name its {key}", why)
+        if "high_at_m" in params and params["high_at_m"] > params["critical_at_m"]:
+            yield entry.fault(
+                ("high_at_m",), params["high_at_m"], "high begins beyond critical", "Make high_at_m the smaller one"
+            )
+
+
+def _area(area: Placed[schema.AreaIn], source: RegionSource, known: dict[str, set[str]]) -> Iterator[Fault]:
+    yield from check_area(area, source.region.item.bounds if source.region else None)
+    stretch = area.item.stretch
+    if stretch is not None:
+        yield from _unknown(area, ("stretch", "route"), [stretch.route], known["routes"], "route", single=True)
+    for number, rule in enumerate(area.item.rules):
+        at = ("rules", number)
+        if rule.rule not in AREA_RULES:
+            yield area.fault(
+                (*at, "rule"),
+                rule.rule,
+                "no rule of areas",
+                nearest(rule.rule, AREA_RULES, f"Use {', '.join(AREA_RULES)}"),
+            )
+        elif source.rules_read and rule.rule not in source.declared.get("rules", ()):
+            cure = f"Add {rule.rule} to rules.yaml with owner, response and respond_within"
+            yield area.fault((*at, "rule"), rule.rule, "the region's rules.yaml does not have this rule", cure)
+        yield from _unknown(area, (*at, "vehicles"), rule.vehicles, known["vehicles"], "vehicle")
+
+
+def _convoy(convoy: Placed[schema.ConvoyIn], known: dict[str, set[str]]) -> Iterator[Fault]:
+    item = convoy.item
+    if _ANY not in known["vehicles"]:
+        for number, name in enumerate(item.members):
+            if name not in known["vehicles"]:
+                cure = nearest(name, known["vehicles"], "Members are vehicles; declare it, or remove it here")
+                yield convoy.fault(("members", number), name, "there is no such vehicle", cure)
+    for number, name in enumerate(item.members):
+        if name in item.members[:number]:
+            yield convoy.fault(("members", number), name, "the member stands twice", "Remove one")
+    for key in ("principals", "escorts"):
+        for number, name in enumerate(getattr(item, key) or ()):
+            if name not in item.members:
+                yield convoy.fault((key, number), name, "not a member of the convoy", nearest(name, item.members))
+
+
+def _login(login: Placed[schema.LoginIn], sources: Sequence[RegionSource], source: RegionSource) -> Iterator[Fault]:
+    devices = {d.id for s in sources for v in s.vehicles for d in v.item.devices} | {
+        x.item.device.id for s in sources for x in s.sensors
+    }
+    sound = all(
+        len(getattr(s, kind)) == len(s.declared.get(kind, ())) for s in sources for kind in ("vehicles", "sensors")
+    )
+    if sound:  # a broken vehicle may be the one that has it
+        yield from _unknown(login, ("devices",), login.item.devices, devices, "device of a vehicle or sensor")
+    yield from _cell(login, login.item.cell, source)
+
+
+def _movements(sources: Sequence[RegionSource], known: dict[str, set[str]]) -> Iterator[Fault]:
+    routes = {r.item.id: r.item for source in sources for r in source.routes}
+    for source in sources:
+        for area in source.areas:
+            stretch = area.item.stretch
+            if stretch is not None and stretch.route in routes:
+                yield from km_range(area, ("stretch",), stretch.from_km, stretch.to_km, routes[stretch.route])
+        for movement in source.movements:
+            item = movement.item
+            yield from _unknown(movement, ("route",), [item.route], known["routes"], "route", single=True)
+            yield from _unknown(movement, ("vehicles",), item.vehicles, known["vehicles"], "vehicle")
+            if item.convoy is not None:
+                yield from _unknown(movement, ("convoy",), [item.convoy], known["convoys"], "convoy", single=True)
+            for key in ("origin", "destination"):
+                if (name := getattr(item, key)) is not None:
+                    yield from _unknown(movement, (key,), [name], known["areas"], "area", single=True)
+            yield from _unknown(movement, ("stops",), item.stops, known["areas"], "area")
+            if item.route in routes:
+                yield from km_range(movement, (), item.from_km, item.to_km, routes[item.route])
+            yield from _window(movement, ZONES[source.region.item.timezone] if source.region else 0)
+
+
+def _window(movement: Placed[schema.MovementIn], utc_offset_s: int) -> Iterator[Fault]:
+    read: dict[str, int] = {}
+    for key in ("starts", "ends"):
+        text = getattr(movement.item, key)
+        if text is None:
+            continue
+        try:
+            read[key] = instant_us(text, utc_offset_s)
+        except (ValueError, OverflowError):
+            cure = 'Write it in the region\'s time, "2026-11-23 21:30", or with a zone, "2026-11-23T16:30:00Z"'
+            yield movement.fault((key,), text, "this is no instant", cure)
+    if len(read) == 2 and read["ends"] <= read["starts"]:
+        yield movement.fault(
+            ("ends",),
+            movement.item.ends,
+            "the movement ends before it starts",
+            "Look at the dates: after midnight it is the next day",
+        )

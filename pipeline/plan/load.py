@@ -1,0 +1,48 @@
+"""A folder of YAML in, a compiled plan out; or every fault of it at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.plan.checks import check
+from pipeline.plan.compile import compile_plan
+from pipeline.plan.faults import Fault, PlanError
+from pipeline.plan.model import CompiledPlan
+from pipeline.plan.read import RegionSource, read_region
+
+__all__ = ["Fault", "PlanError", "load_plan", "region_folders"]
+
+
+def region_folders(path: Path) -> list[Path]:
+    """The folders of regions at this path: itself when it has a region.yaml, else those below it that have one. Sorted by name."""
+    if not path.is_dir():
+        return []
+    if (path / "region.yaml").is_file():
+        return [path]
+    return sorted(child for child in path.iterdir() if (child / "region.yaml").is_file())
+
+
+def load_plan(path: Path) -> CompiledPlan:
+    """One region's folder, or a folder of them. Raises `PlanError` with all faults."""
+    folders = region_folders(path)
+    if not folders:
+        problem = (
+            "no region here: neither a region.yaml nor a folder that has one"
+            if path.is_dir()
+            else "there is no such folder"
+        )
+        raise PlanError(
+            [Fault(str(path), "", "", problem, "Give a region's folder, as plans/hazara, or a folder of regions")]
+        )
+    sources: list[RegionSource] = [read_region(folder, folder.as_posix()) for folder in folders]
+    faults = [fault for source in sources for fault in source.faults] + check(sources)
+    if faults:
+        raise PlanError(faults)
+    try:
+        return compile_plan(sources)
+    except ValueError as error:  # of `fit`: the regions together are too wide
+        first = sources[0]
+        file = f"{first.folder}/region.yaml"
+        raise PlanError(
+            [Fault(file, "region.bounds", "", str(error), "Load these regions in separate runs")]
+        ) from error
