@@ -96,7 +96,7 @@ async def play(
     ca_file: Path | None = None,
     publisher: Publisher | None = None,
 ) -> Publisher:
-    """Live, from the clock's now: the story and the calm after it, until `stop`. Returns the publisher with its counts."""
+    """Live, from the clock's now: the story, the calm after it, until `stop`. Returns the publisher with its counts."""
     publisher = publisher or Publisher(mqtt_url, credentials, clock, ca_file=ca_file)
     begin_us = whole_second(clock.now_us() if start_us is None else start_us)
     await publisher.run(mqtt_messages(story, plan, seed, begin_us, seconds, vehicles), stop)

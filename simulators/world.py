@@ -142,7 +142,7 @@ def make_road(route: Route, seed: int) -> Road:
     rng = generator(seed, "road", route.id)
     narrow = _rolling(path.length_m, 2500.0, rng, path.s_m)
     bends = np.convolve(path.limit_mps < 14.0, np.ones(51) / 51, mode="same")
-    gorge = np.clip(2.2 * (0.7 * narrow + 0.6 * bends) - 0.9, 0.0, 1.0)
+    gorge = np.clip(2.5 * (0.85 * narrow + 0.5 * bends) - 1.0, 0.0, 1.0)
     hills = 500.0 * _rolling(path.length_m, 20_000.0, rng, path.s_m) + 40.0 * _rolling(
         path.length_m, 1500.0, rng, path.s_m
     )
@@ -180,6 +180,11 @@ class World:
     def no_sky(self, x_m: Floats, y_m: Floats) -> Bools:
         """Where there is no position either: tunnels."""
         return np.asarray(shapely.contains_xy(self._tunnels, x_m, y_m), bool)
+
+    def at_km(self, road: str, km: float) -> float:
+        """The chainage (m) of a road's own kilometre."""
+        route = self.plan.routes[road]
+        return (km - route.km_at_start) * 1000.0 * route.km_sign
 
     def chainage(self, road: str, area: str) -> float:
         """The road's chainage nearest to an area's middle."""
