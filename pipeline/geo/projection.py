@@ -1,6 +1,8 @@
-"""Degrees to metres: a transverse Mercator centred on the plan, fitted by polynomials so that the compiled scan can afford it.
+"""Degrees to metres: a transverse Mercator centred on the plan, fitted by polynomials so that the compiled scan can
+afford it.
 
-PROJ computes the projection once, when a plan is compiled; a two-dimensional Chebyshev series of degree 9 stands in for it at
+PROJ computes the projection once, when a plan is compiled; a two-dimensional Chebyshev series of degree 9 stands in
+for it at
 run time. The fit's largest error over the plan's bounds is measured on a finer grid and must stay below 1 cm.
 """
 
@@ -22,7 +24,8 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """`to_xy` takes arrays of latitude and longitude, shape (n,), WGS 84 degrees, and gives x (east) and y (north) in metres."""
+    """`to_xy` takes arrays of latitude and longitude, shape (n,), WGS 84 degrees, and gives x (east) and y (north)
+    in metres."""
 
     lat0: float
     lon0: float
@@ -35,7 +38,8 @@ class Projection:
     def to_xy(self, lat: npt.ArrayLike, lon: npt.ArrayLike) -> tuple[Floats, Floats]:
         u = (np.asarray(lat, float) - self.lat0) / self.half_lat
         v = (np.asarray(lon, float) - self.lon0) / self.half_lon
-        return chebyshev.chebval2d(u, v, self.coefficients_x), chebyshev.chebval2d(u, v, self.coefficients_y)
+        x, y = (chebyshev.chebval2d(u, v, c) for c in (self.coefficients_x, self.coefficients_y))
+        return np.asarray(x, float), np.asarray(y, float)
 
     def to_lonlat(self, x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[Floats, Floats]:
         """The way back, exact, by PROJ: for drawing, not for the hot path."""
@@ -48,7 +52,8 @@ class Projection:
 
 
 def fit(west: float, south: float, east: float, north: float) -> Projection:
-    """A projection for these bounds (degrees). Raises ValueError when they span more than 12 degrees or cross the antimeridian."""
+    """A projection for these bounds (degrees). Raises ValueError when they span more than 12 degrees or cross the
+    antimeridian."""
     if not (-180 <= west < east <= 180 and -90 < south < north < 90):
         raise ValueError(f"bounds {west}, {south}, {east}, {north} are not west < east and south < north")
     if max(east - west, north - south) > MAX_SPAN_DEG:

@@ -1,7 +1,10 @@
-"""Roads as lines: how far along, which point, which way. Plain numpy, for drawing, sentences and simulators; detect has its own.
+"""Roads as lines: how far along, which point, which way. Plain numpy, for drawing, sentences and simulators; detect
+has its own.
 
-A line is an array (n, 2) of metres. Its chainage is the length along it from its first vertex, in projected metres: the transverse
-Mercator of a plan that spans 2 degrees stretches lengths by at most 1 part in 25,000 (k = 1 + x^2 / 2 R^2), 4 m in 100 km.
+A line is an array (n, 2) of metres. Its chainage is the length along it from its first vertex, in projected metres:
+the transverse
+Mercator of a plan that spans 2 degrees stretches lengths by at most 1 part in 25,000 (k = 1 + x^2 / 2 R^2), 4 m in
+100 km.
 """
 
 from __future__ import annotations
@@ -32,7 +35,8 @@ def heading_at(route_xy: Floats, route_chainage: Floats, s: float) -> float:
 
 
 def project_point(route_xy: Floats, route_chainage: Floats, x: float, y: float) -> tuple[float, float]:
-    """Distance from the line in metres, and the chainage of its nearest point (the first, when several are equally near)."""
+    """Distance from the line in metres, and the chainage of its nearest point (the first, when several are equally
+    near)."""
     a, d = route_xy[:-1], np.diff(route_xy, axis=0)
     dx, dy = x - a[:, 0], y - a[:, 1]
     length2 = np.maximum(d[:, 0] ** 2 + d[:, 1] ** 2, 1e-12)

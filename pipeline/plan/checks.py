@@ -50,10 +50,14 @@ def _known(sources: Sequence[RegionSource], kind: str) -> set[str]:
 
 
 def _unknown(
-    entry: Placed[schema.AreaIn] | Placed[schema.VehicleIn] | Placed[schema.SensorIn] | Placed[schema.ConvoyIn]
-    | Placed[schema.MovementIn] | Placed[schema.LoginIn],
-    at: tuple[str | int, ...], names: Iterable[str], known: set[str], what: str, *, single: bool = False,
-) -> Iterator[Fault]:  # fmt: skip
+    entry: Placed[schema.Entry] | Placed[schema.MovementIn] | Placed[schema.LoginIn],
+    at: tuple[str | int, ...],
+    names: Iterable[str],
+    known: set[str],
+    what: str,
+    *,
+    single: bool = False,
+) -> Iterator[Fault]:
     if _ANY in known:
         return
     for number, name in enumerate(names):
@@ -65,7 +69,7 @@ def _unknown(
 
 
 def _cell(
-    entry: Placed[schema.VehicleIn] | Placed[schema.SensorIn] | Placed[schema.LoginIn],
+    entry: Placed[schema.Entry],
     cell: str | None,
     source: RegionSource,
 ) -> Iterator[Fault]:

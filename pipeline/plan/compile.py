@@ -1,6 +1,7 @@
 """From sound entries to the compiled plan: metres, microseconds, one projection over all regions.
 
-Circles become 64-gons, stretches the road's buffer. Chainage is the length of the projected line (see `geo.routes` for its error).
+Circles become 64-gons, stretches the road's buffer. Chainage is the length of the projected line (see `geo.routes`
+for its error).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from pipeline.plan.model import (
     Sensor,
     SpeedLimit,
     Vehicle,
-)  # fmt: skip
+)
 from pipeline.plan.read import RegionSource
 from pipeline.plan.times import ALWAYS_US, ZONES, instant_us, merged, week_windows
 
@@ -55,13 +56,16 @@ def plan_hash(sources: Sequence[RegionSource]) -> str:
 
 
 def compile_plan(sources: Sequence[RegionSource]) -> CompiledPlan:
-    """Takes sources that `checks.check` found without fault. Raises ValueError when their bounds span too much for one projection."""
+    """Takes sources that `checks.check` found without fault. Raises ValueError when their bounds span too much for
+    one projection."""
     regions = [(source, source.region.item) for source in sources if source.region is not None]
     bounds = [region.bounds for _, region in regions]
     projection = fit(
-        min(b.west for b in bounds) - MARGIN_DEG, min(b.south for b in bounds) - MARGIN_DEG,
-        max(b.east for b in bounds) + MARGIN_DEG, max(b.north for b in bounds) + MARGIN_DEG,
-    )  # fmt: skip
+        min(b.west for b in bounds) - MARGIN_DEG,
+        min(b.south for b in bounds) - MARGIN_DEG,
+        max(b.east for b in bounds) + MARGIN_DEG,
+        max(b.north for b in bounds) + MARGIN_DEG,
+    )
     routes = {r.item.id: _route(r.item, region.id, projection) for source, region in regions for r in source.routes}
     settings = {region.id: _settings(source) for source, region in regions}
     areas = [
@@ -101,20 +105,30 @@ def compile_plan(sources: Sequence[RegionSource]) -> CompiledPlan:
 def _region(region: schema.RegionIn, rules: Mapping[str, RuleSetting]) -> Region:
     b = region.bounds
     return Region(
-        region.id, region.name.mapping(), region.timezone, tuple(region.all_cells), rules, region.invented,
+        region.id,
+        region.name.mapping(),
+        region.timezone,
+        tuple(region.all_cells),
+        rules,
+        region.invented,
         (b.west, b.south, b.east, b.north),
-    )  # fmt: skip
+    )
 
 
 def _settings(source: RegionSource) -> dict[str, RuleSetting]:
     return {
         name: RuleSetting(
-            rule=name, mode=placed.item.mode, severity=placed.item.severity, owner=placed.item.owner or "",
-            response=placed.item.response or "", respond_within_us=placed.item.respond_within or 0,
-            params=params, roles=frozenset(placed.item.roles),
+            rule=name,
+            mode=placed.item.mode,
+            severity=placed.item.severity,
+            owner=placed.item.owner or "",
+            response=placed.item.response or "",
+            respond_within_us=placed.item.respond_within or 0,
+            params=params,
+            roles=frozenset(placed.item.roles),
         )
         for name, (placed, params) in source.rules.items()
-    }  # fmt: skip
+    }
 
 
 def _place(place: schema.PlaceIn, projection: Projection) -> Place:
@@ -135,8 +149,15 @@ def _route(item: schema.RouteIn, region: str, projection: Projection) -> Route:
         low, high = sorted((at(limit.from_km), at(limit.to_km)))
         limits.append(SpeedLimit(low, high, limit.limit_kmh / 3.6))
     return Route(
-        id=item.id, region=region, name=item.name.mapping(), road=item.road, xy=xy, chainage_m=along,
-        lonlat=np.ascontiguousarray(np.column_stack([lon, lat])), km_at_start=float(item.km_at_start), km_sign=item.km_sign,
+        id=item.id,
+        region=region,
+        name=item.name.mapping(),
+        road=item.road,
+        xy=xy,
+        chainage_m=along,
+        lonlat=np.ascontiguousarray(np.column_stack([lon, lat])),
+        km_at_start=float(item.km_at_start),
+        km_sign=item.km_sign,
         half_width_m=float(item.half_width_m),
         exit_width_m=float(item.exit_width_m if item.exit_width_m is not None else item.half_width_m * 0.75),
         checkpoints=tuple(
@@ -144,7 +165,7 @@ def _route(item: schema.RouteIn, region: str, projection: Projection) -> Route:
             for c in sorted(item.checkpoints, key=lambda c: at(c.km))
         ),
         speed_limits=tuple(limits),
-    )  # fmt: skip
+    )
 
 
 def _area(
@@ -218,10 +239,17 @@ def _area_rule(item: schema.AreaRuleIn, setting: RuleSetting, utc_offset_s: int)
 def _vehicle(item: schema.VehicleIn, region: schema.RegionIn) -> Vehicle:
     cell = item.cell or region.all_cells[0]
     return Vehicle(
-        id=item.id, region=region.id, cell=cell, call_sign=item.call_sign or item.id.upper(), kind=item.kind, role=item.role,
-        devices=tuple(d.id for d in item.devices), home_areas=tuple(item.home),
-        cells_served=tuple(dict.fromkeys([cell, *item.cells_served])), expected_interval_us=item.interval,
-    )  # fmt: skip
+        id=item.id,
+        region=region.id,
+        cell=cell,
+        call_sign=item.call_sign or item.id.upper(),
+        kind=item.kind,
+        role=item.role,
+        devices=tuple(d.id for d in item.devices),
+        home_areas=tuple(item.home),
+        cells_served=tuple(dict.fromkeys([cell, *item.cells_served])),
+        expected_interval_us=item.interval,
+    )
 
 
 def _sensor(item: schema.SensorIn, region: schema.RegionIn) -> Sensor:
@@ -235,9 +263,14 @@ def _convoy(item: schema.ConvoyIn, region: str, vehicles: Mapping[str, Vehicle])
         return tuple(given if given is not None else [m for m in item.members if vehicles[m].role == role])
 
     return Convoy(
-        item.id, region, item.name.mapping(), tuple(item.members), of(item.principals, "principal"), of(item.escorts, "escort"),
+        item.id,
+        region,
+        item.name.mapping(),
+        tuple(item.members),
+        of(item.principals, "principal"),
+        of(item.escorts, "escort"),
         float(item.max_gap_m),
-    )  # fmt: skip
+    )
 
 
 def _movement(
@@ -254,11 +287,18 @@ def _movement(
         starts, ends = instant_us(item.starts, offset), instant_us(item.ends, offset)
     allowed = [area for area in (item.origin, item.destination, *item.stops) if area is not None]
     return Movement(
-        id=item.id, region=region.id, name=item.name.mapping(),
-        vehicles=tuple(item.vehicles) if item.convoy is None else convoys[item.convoy].members, convoy=item.convoy,
-        route=item.route, starts_us=starts, ends_us=ends,
-        from_chainage_m=at(item.from_km, 0.0), to_chainage_m=at(item.to_km, length), stop_areas=frozenset(allowed),
-    )  # fmt: skip
+        id=item.id,
+        region=region.id,
+        name=item.name.mapping(),
+        vehicles=tuple(item.vehicles) if item.convoy is None else convoys[item.convoy].members,
+        convoy=item.convoy,
+        route=item.route,
+        starts_us=starts,
+        ends_us=ends,
+        from_chainage_m=at(item.from_km, 0.0),
+        to_chainage_m=at(item.to_km, length),
+        stop_areas=frozenset(allowed),
+    )
 
 
 def _logins(

@@ -1,4 +1,5 @@
-"""What is wrong with a plan, said so that its author can mend it: where, what it says, why that is wrong, what to do."""
+"""What is wrong with a plan, said so that its author can mend it: where, what it says, why that is wrong, what to
+do."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ _LONGEST_VALUE = 60
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """`file` relative to what was loaded; `key` as a path with ids in it (`areas.camp-2.polygon`); `line` counts from 1."""
+    """`file` relative to what was loaded; `key` as a path with ids in it (`areas.camp-2.polygon`); `line` counts
+    from 1."""
 
     file: str
     key: str

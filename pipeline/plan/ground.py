@@ -1,4 +1,5 @@
-"""Whether the shapes of a plan can be true: corners, crossings, jumps, swapped coordinates, kilometres that the road does not have.
+"""Whether the shapes of a plan can be true: corners, crossings, jumps, swapped coordinates, kilometres that the road
+does not have.
 
 Distances here are great circles: good enough to find a fault, before there is a projection.
 """
@@ -6,6 +7,7 @@ Distances here are great circles: good enough to find a fault, before there is a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from math import asin, cos, hypot, radians, sin, sqrt
 
 import shapely
@@ -34,7 +36,7 @@ def distance_m(a: Point, b: Point) -> float:
 
 
 def length_m(line: Sequence[Point]) -> float:
-    return sum(distance_m(a, b) for a, b in zip(line, line[1:], strict=False))
+    return sum(distance_m(a, b) for a, b in pairwise(line))
 
 
 def open_ring(corners: Sequence[Point]) -> list[Point]:
@@ -132,7 +134,7 @@ def check_route(route: Placed[schema.RouteIn], bounds: schema.BoundsIn | None) -
         yield from _steps(route)
     exit_width = item.exit_width_m
     if exit_width is not None and exit_width >= item.half_width_m:
-        problem = f"the exit width must be narrower than half_width_m ({item.half_width_m:g}): it keeps a vehicle at the edge from flapping"
+        problem = f"not narrower than half_width_m ({item.half_width_m:g}): a vehicle at the edge would flap"
         yield route.fault(
             ("exit_width_m",), f"{exit_width:g}", problem, f"Give {item.half_width_m * 0.75:g}, or leave it out"
         )
@@ -153,7 +155,7 @@ def check_route(route: Placed[schema.RouteIn], bounds: schema.BoundsIn | None) -
 def _steps(route: Placed[schema.RouteIn]) -> Iterator[Fault]:
     line = route.item.line
     repeated = jumps = 0
-    for number, (a, b) in enumerate(zip(line, line[1:], strict=False), 2):
+    for number, (a, b) in enumerate(pairwise(line), 2):
         step = distance_m(a, b)
         if step < 0.05:
             repeated += 1
@@ -171,7 +173,7 @@ def _steps(route: Placed[schema.RouteIn]) -> Iterator[Fault]:
 
 
 def _km(
-    entry: Placed[schema.RouteIn] | Placed[schema.AreaIn] | Placed[schema.MovementIn],
+    entry: Placed[schema.Entry],
     at: tuple[str | int, ...],
     km: float,
     route: schema.RouteIn,
@@ -185,9 +187,12 @@ def _km(
 
 
 def km_range(
-    entry: Placed[schema.RouteIn] | Placed[schema.AreaIn] | Placed[schema.MovementIn], at: tuple[str | int, ...],
-    from_km: float | None, to_km: float | None, route: schema.RouteIn,
-) -> Iterator[Fault]:  # fmt: skip
+    entry: Placed[schema.Entry],
+    at: tuple[str | int, ...],
+    from_km: float | None,
+    to_km: float | None,
+    route: schema.RouteIn,
+) -> Iterator[Fault]:
     """Faults of a stretch between two kilometres of a route."""
     if len(route.line) < 2:
         return

@@ -14,7 +14,8 @@ __all__ = ["Fault", "PlanError", "load_plan", "region_folders"]
 
 
 def region_folders(path: Path) -> list[Path]:
-    """The folders of regions at this path: itself when it has a region.yaml, else those below it that have one. Sorted by name."""
+    """The folders of regions at this path: itself when it has a region.yaml, else those below it that have one.
+    Sorted by name."""
     if not path.is_dir():
         return []
     if (path / "region.yaml").is_file():

@@ -49,7 +49,8 @@ class RuleSetting:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When something applies: windows in seconds of the local week (Monday 00:00 = 0), half open; end may exceed a week's length
+    """When something applies: windows in seconds of the local week (Monday 00:00 = 0), half open; end may exceed a
+    week's length
     by wrapping (then start > end). No window at all means always."""
 
     windows: tuple[tuple[int, int], ...] = ()

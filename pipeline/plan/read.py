@@ -14,9 +14,11 @@ from pydantic_core import ErrorDetails
 from pipeline.plan import schema
 from pipeline.plan.faults import Fault, nearest, shown
 from pipeline.plan.rules import RULES, Param
+from pipeline.plan.times import duration_us
 from pipeline.plan.tree import KeyPath, Tree, read_file
 
 T = TypeVar("T", bound=schema.Entry)
+T_co = TypeVar("T_co", bound=schema.Entry, covariant=True)
 
 LISTS: dict[str, tuple[tuple[str, type[schema.Entry]], ...]] = {
     "areas.yaml": (("areas", schema.AreaIn),),
@@ -35,10 +37,10 @@ _ID_FIELDS = {"logins": "login"}
 
 
 @dataclass(frozen=True, slots=True)
-class Placed(Generic[T]):
+class Placed(Generic[T_co]):
     """An entry that is sound in itself, and where it stands."""
 
-    item: T
+    item: T_co
     tree: Tree
     path: KeyPath
     key: str
@@ -51,7 +53,8 @@ class Placed(Generic[T]):
 
 @dataclass(slots=True)
 class RegionSource:
-    """One region as its files say it. `declared` also has the ids of broken entries, so that references to them are no faults."""
+    """One region as its files say it. `declared` also has the ids of broken entries, so that references to them are
+    no faults."""
 
     folder: str
     region: Placed[schema.RegionIn] | None = None
@@ -196,8 +199,6 @@ def _number(param: Param, value: object) -> float | tuple[str, str]:
     """A parameter's compiled value, or the problem and the cure."""
     low, high = _compiled(param, param.low), _compiled(param, param.high)
     if param.kind == "duration":
-        from pipeline.plan.times import duration_us
-
         try:
             number: float = duration_us(value)
         except ValueError as error:
@@ -282,10 +283,19 @@ def _said(model: type[schema.Entry], kind: str, context: Mapping[str, Any], at: 
 def _keys(model: type[schema.Entry], at: KeyPath) -> list[str]:
     """The keys that are known at this place below a model."""
     nested = {
-        "polygon": None, "circle": schema.CircleIn, "stretch": schema.StretchIn, "rules": schema.AreaRuleIn, "schedule": schema.WindowIn,
-        "checkpoints": schema.CheckpointIn, "speed_limits": schema.SpeedLimitIn, "devices": schema.DeviceIn, "device": schema.DeviceIn,
-        "name": schema.NamesIn, "bounds": schema.BoundsIn, "places": schema.PlaceIn,
-    }  # fmt: skip
+        "polygon": None,
+        "circle": schema.CircleIn,
+        "stretch": schema.StretchIn,
+        "rules": schema.AreaRuleIn,
+        "schedule": schema.WindowIn,
+        "checkpoints": schema.CheckpointIn,
+        "speed_limits": schema.SpeedLimitIn,
+        "devices": schema.DeviceIn,
+        "device": schema.DeviceIn,
+        "name": schema.NamesIn,
+        "bounds": schema.BoundsIn,
+        "places": schema.PlaceIn,
+    }
     found: type[schema.Entry] | None = model
     for part in at:
         if isinstance(part, str):

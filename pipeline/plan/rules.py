@@ -1,6 +1,7 @@
 """The rules that a plan may name, their parameters, defaults and the reason of each default (DESIGN section 6).
 
-A rule that this program does not judge yet is known but cannot be switched on: a plan must not promise what nobody watches.
+A rule that this program does not judge yet is known but cannot be switched on: a plan must not promise what nobody
+watches.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Param:
-    """A number of a rule. Of a duration, `default`, `low` and `high` are seconds, the plan writes `3 min`, and the compiled name
+    """A number of a rule. Of a duration, `default`, `low` and `high` are seconds, the plan writes `3 min`, and the
+    compiled name
     ends in `_us`."""
 
     default: float
@@ -40,7 +42,7 @@ def _duration(default_s: float, low_s: float, high_s: float, why: str) -> Param:
 _AREA: dict[str, Param] = {
     "dwell": _duration(15, 0, 3600, "two or three fixes: one stray fix is no entry, and a car at 60 km/h is 250 m in"),
     "enter_margin_m": Param(0, 0, 2000, "the border is where the plan draws it; accuracy is added to it"),
-    "exit_margin_m": Param(30, 0, 2000, "wider than a parked receiver's drift, so that a car at the border does not go in and out all night"),
+    "exit_margin_m": Param(30, 0, 2000, "wider than a parked receiver drifts: no going in and out all night"),
 }  # fmt: skip
 _LATER = RuleSpec(judged=False)
 
@@ -50,18 +52,19 @@ RULES: dict[str, RuleSpec] = {
     "area.forbidden": RuleSpec(_AREA, per_area=True),
     "area.required": RuleSpec(_AREA, per_area=True),
     "route.deviation": RuleSpec({
-        "min_duration": _duration(20, 0, 3600, "longer than an overtaking or a bad burst of fixes in a gorge, shorter than a side road"),
+        "min_duration": _duration(20, 0, 3600, "longer than a bad burst of fixes in a gorge, shorter than a side road"),
         "high_at_m": Param(300, 0, 100_000, "from here off the road it is at least high: no lay-by is that wide"),
         "critical_at_m": Param(1000, 0, 100_000, "from here it is critical: another road"),
     }),
     "stop.unscheduled": RuleSpec({
         "radius_m": Param(60, 5, 2000, "a parked phone drifts by 20 to 40 m under rock walls"),
-        "min_duration": _duration(180, 5, 86_400, "longer than a herd of goats or a passing place, shorter than a puncture"),
+        "min_duration": _duration(180, 5, 86_400, "longer than a herd of goats, shorter than a puncture"),
     }),
     "sos.pressed": RuleSpec(always_live=True),
     "pipeline.stalled": RuleSpec(),
     "route.reversed": _LATER, "route.late": _LATER, "checkpoint.missed": _LATER, "speed.exceeded": _LATER,
-    "convoy.separated": _LATER, "escort.missing": _LATER, "movement.unauthorised": _LATER, "position.implausible": _LATER,
+    "convoy.separated": _LATER, "escort.missing": _LATER, "movement.unauthorised": _LATER,
+    "position.implausible": _LATER,
     "sensor.alarm": _LATER, "sensor.tamper": _LATER, "sensor.disagrees": _LATER, "patrol.overdue": _LATER,
     "curfew.absent": _LATER, "device.silent": _LATER, "area.blackout": _LATER, "clock.suspect": _LATER,
 }  # fmt: skip

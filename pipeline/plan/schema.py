@@ -1,4 +1,5 @@
-"""What the files of a region may say: one model an entry, strict, no unknown keys. References are checked in `checks`."""
+"""What the files of a region may say: one model an entry, strict, no unknown keys. References are checked in
+`checks`."""
 
 from __future__ import annotations
 
@@ -135,7 +136,8 @@ class RuleIn(Entry):
 
 
 class WindowIn(Entry):
-    """One line of a schedule: from and to in local time, on these days (without: every day). To at or before from: the next day."""
+    """One line of a schedule: from and to in local time, on these days (without: every day). To at or before from:
+    the next day."""
 
     days: Annotated[list[Day], Field(min_length=1)] = list(DAYS)
     start: Annotated[Clock, Field(alias="from")]

@@ -11,7 +11,8 @@ from pipeline.model.times import to_us
 from pipeline.plan.faults import bad
 
 ZONES: dict[str, int] = {"Asia/Karachi": 5 * 3600, "UTC": 0}
-"""Zones of a plan and their offset in seconds. Both keep one offset all year: a zone with summer time would need more than that."""
+"""Zones of a plan and their offset in seconds. Both keep one offset all year: a zone with summer time would need
+more than that."""
 
 DAY_S = 86_400
 WEEK_S = 7 * DAY_S
@@ -73,7 +74,8 @@ def instant_us(text: str, utc_offset_s: int) -> int:
 
 
 def week_windows(days: Iterable[Day], start_s: int, end_s: int) -> list[tuple[int, int]]:
-    """Windows of the local week for one line of a schedule. An end at or before its start belongs to the next day; the window that
+    """Windows of the local week for one line of a schedule. An end at or before its start belongs to the next day;
+    the window that
     runs over the end of the week has an end smaller than its start."""
     length = end_s - start_s if end_s > start_s else end_s + DAY_S - start_s
     windows = []
@@ -84,7 +86,8 @@ def week_windows(days: Iterable[Day], start_s: int, end_s: int) -> list[tuple[in
 
 
 def merged(windows: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-    """The same times in the fewest windows: touching and overlapping ones become one. () when nothing is left out: always."""
+    """The same times in the fewest windows: touching and overlapping ones become one. () when nothing is left out:
+    always."""
     flat: list[tuple[int, int]] = []
     for start, end in windows:
         flat += [(start, end)] if start < end else [(start, WEEK_S), (0, end)]

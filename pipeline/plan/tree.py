@@ -92,7 +92,7 @@ def read_tree(data: bytes, file: str) -> Tree:
     except _Refused as refused:
         return refuse(*refused.fault)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
+        mark: Any = error.problem_mark or error.context_mark
         told = shown(" ".join(part for part in (error.context, error.problem) if part))
         cure = "Look at this line and the one before: indentation, a missing colon, an open quote or bracket"
         return refuse(mark.line + 1 if mark else None, told, "this is not YAML", cure)
@@ -110,7 +110,7 @@ def _build(text: str, tree: Tree) -> None:
             documents += 1
             if documents > 1:
                 raise _Refused(
-                    event.start_mark.line + 1,
+                    _line(event),
                     "---",
                     "a file holds one document",
                     "Put the second one into a file of its own",
@@ -121,8 +121,12 @@ def _build(text: str, tree: Tree) -> None:
             stack.pop()
 
 
+def _line(event: Any) -> int:
+    return int(event.start_mark.line) + 1
+
+
 def _node(event: Any, stack: list[_Open], tree: Tree) -> None:
-    line = event.start_mark.line + 1
+    line = _line(event)
     if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
         raise _Refused(line, shown(event.anchor), "anchors and aliases (& and *) are not taken", "Write the value out")
     top = stack[-1] if stack else None
