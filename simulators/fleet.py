@@ -161,6 +161,11 @@ class Journey:
         self._chainage = at_m
         return self
 
+    def into(self, area: str, speed_mps: float) -> Self:
+        """Along the road to where one turns off to an area, and slowly to its middle."""
+        turn_off, points = self._world.gate(self._road.id, area)
+        return self.drive(turn_off, speed_mps).go(points, min(speed_mps, 7.0))
+
     def dwell(self, seconds: float) -> Self:
         """Brake to a stand at the end of what was driven, and stay."""
         self._stop()

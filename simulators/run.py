@@ -11,10 +11,12 @@ from pipeline.model.times import parse_us
 from pipeline.plan.model import CompiledPlan
 from simulators.devices import SECOND_US, Message, Parcel, lines, messages
 from simulators.faults import in_order
-from simulators.publish import Publisher
+from simulators.publish import Publisher, endpoint
 from simulators.scenarios import STORIES
 from simulators.story import Story
 from simulators.world import World
+
+__all__ = ["catalogue", "endpoint", "mqtt_messages", "native_lines", "parcels", "play", "story_named"]
 
 CHUNK_S = 20
 FOR_EVER_S = 10 * 365 * 86_400

@@ -64,10 +64,13 @@ class Story:
 
 
 def device_of(world: World, vehicle: str, **changes: object) -> DeviceSpec:
-    """The vehicle's first device, its login and interval, from the plan. Raises KeyError without such a vehicle."""
+    """The vehicle's first device (or the one given), its login, format and interval, as the plan has them.
+
+    Raises KeyError when the plan has no such vehicle.
+    """
     plan = world.plan
     known = plan.vehicles[vehicle]
-    device = known.devices[0]
+    device = str(changes.pop("device", known.devices[0]))
     login = next(login.login for login in plan.logins.values() if device in login.devices or login.login == device)
     interval_s = max(round(known.expected_interval_us / 1e6), 1)
     phase_s = int(world.rng("phase", device).integers(0, interval_s))
@@ -75,6 +78,7 @@ def device_of(world: World, vehicle: str, **changes: object) -> DeviceSpec:
         "login": login,
         "device": device,
         "vehicle": vehicle,
+        "format": plan.device_format.get(device, "native"),
         "interval_s": interval_s,
         "phase_s": phase_s,
     }

@@ -192,6 +192,15 @@ class World:
         path = self.roads[road].path
         return float(path.s_m[np.argmin(np.hypot(path.x_m - centre.x, path.y_m - centre.y))])
 
+    def gate(self, road: str, area: str) -> tuple[float, list[tuple[float, float]]]:
+        """The shortest way in: the chainage at which one turns off, and points, by the nearest edge, to the middle."""
+        polygon = self.areas[area].polygon
+        path = self.roads[road].path
+        points = shapely.points(path.x_m, path.y_m)
+        nearest = int(np.argmin(shapely.distance(points, polygon)))
+        edge = polygon.exterior.interpolate(polygon.exterior.project(points[nearest]))
+        return float(path.s_m[nearest]), [(float(edge.x), float(edge.y)), self.centre(area)]
+
     def centre(self, area: str) -> tuple[float, float]:
         inside = self.areas[area].polygon.representative_point()
         return float(inside.x), float(inside.y)

@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import json
 import signal
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,9 @@ def simulate(
         else:
             with out.open("wb") as file:
                 file.writelines(lines)
-    except BrokenPipeError:
+    except ValueError as error:  # more vehicles than the plan has
+        raise BadInput(str(error)) from error
+    except BrokenPipeError:  # whoever read has had enough
         sys.stderr.close()
     except OSError as error:
         raise BadInput(str(error)) from error
@@ -123,6 +126,15 @@ def _live(
     except (ValueError, AttributeError) as error:
         raise BadInput(f"{passwords}: not a JSON object of login -> password ({error})") from error
 
+    try:
+        where = run.endpoint(mqtt_url)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    try:
+        socket.create_connection((where.host, where.port), 5).close()
+    except OSError as error:
+        raise Unreachable(f"{mqtt_url}: {error}") from error
+
     async def main() -> Any:
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -134,7 +146,7 @@ def _live(
     try:
         done = asyncio.run(main())
     except ValueError as error:
-        raise click.UsageError(str(error)) from error
+        raise BadInput(str(error)) from error
     click.echo(f"rahdar: {done.sent} messages sent, {done.acked} acknowledged", err=True)
     if done.sent and not done.acked:
         raise Unreachable("; ".join(sorted(set(done.errors.values()))) or f"{mqtt_url} acknowledged nothing")

@@ -1,6 +1,6 @@
 """The first watch once more, over a network that drops, delays, repeats and reorders, and with a clock that is wrong.
 
-What must be told is the same as on a good day. Two parked patrols' clocks are an hour ahead and two days behind: that
+What must be told is the same as on a good day. Two patrols' clocks are an hour ahead and two days behind: that
 is refused or comes too late to count, and touches nobody else.
 """
 

@@ -39,7 +39,7 @@ def still(x_m: float, y_m: float) -> Track:
 
 def actor(world: World, vehicle: str, track: Track, quality: GpsQuality | None = None, **device: object) -> Actor:
     if vehicle in PHONES:
-        device = {"device": PHONES[vehicle], "login": PHONES[vehicle], "format": "owntracks", **device}
+        device = {"device": PHONES[vehicle], **device}
     return Actor(device_of(world, vehicle, **device), track, quality or GpsQuality())
 
 
@@ -81,15 +81,15 @@ def convoy(
     return tracks
 
 
-def to_dasu(world: World, journey: Journey, speed_mps: float = 12.5) -> Journey:
+def to_dasu(journey: Journey, speed_mps: float = 12.5) -> Journey:
     """Up the road and into the camp."""
-    return journey.drive(world.chainage(ROAD, "dasu-camp"), speed_mps).go([world.centre("dasu-camp")], 6.0)
+    return journey.into("dasu-camp", speed_mps)
 
 
 def calm_fleet(world: World) -> Actors:
     """All vehicles of the plan, by id; a story replaces those that it is about."""
     out: Actors = {}
-    alpha = convoy(world, ALPHA, 216.0, lambda journey: to_dasu(world, journey))
+    alpha = convoy(world, ALPHA, 216.0, to_dasu)
     bravo = convoy(
         world, BRAVO, 176.0, lambda j: j.drive(world.chainage(ROAD, "mansehra-lines"), 12.5), downhill=True
     )  # fmt: skip
@@ -104,8 +104,7 @@ def calm_fleet(world: World) -> Actors:
     reserve = Journey(world, ROAD, world.at_km(ROAD, 255.0), begins_s=-60.0)
     out["e-7"] = actor(world, "e-7", reserve.drive(world.chainage(ROAD, "chilas-lines"), 13.0).track())
     supplies = Journey(world, ROAD, world.at_km(ROAD, 205.0), begins_s=-60.0)
-    yard = world.chainage(ROAD, "besham-yard")
-    out["s-1"] = actor(world, "s-1", supplies.drive(yard, 12.0).go([world.centre("besham-yard")], 6.0).track())
+    out["s-1"] = actor(world, "s-1", supplies.into("besham-yard", 12.0).track())
     for vehicle, (low, high) in PATROLS.items():
         out[vehicle] = patrol(world, vehicle, low, high)
     return out

@@ -19,23 +19,22 @@ LEAVES_S = 40.0
 STARTS_KM = 216.0
 
 
-def _leader(world: World, journey: Journey) -> Journey:
+def _leader(journey: Journey) -> Journey:
     """The convoy slows down when its coach is gone, and goes on when it is back."""
     journey.drive_until(LEAVES_S + 10, 12.5).drive_until(150.0, 9.6)
-    return to_dasu(world, journey)
+    return to_dasu(journey)
 
 
 def _coach(world: World) -> Track:
     journey = Journey(world, ROAD, world.at_km(ROAD, STARTS_KM) - 3 * BUMPER_M, begins_s=-UNDER_WAY_S)
     journey.drive_until(LEAVES_S, 12.5).detour(left_m=-350.0, along_m=300.0, speed_mps=13.0)
-    return to_dasu(world, journey).track()
+    return to_dasu(journey).track()
 
 
 def _pickup(world: World) -> Track:
     journey = Journey(world, ROAD, world.at_km(ROAD, 224.0), begins_s=-60.0)
     journey.drive(world.at_km(ROAD, 222.6), 14.0).dwell_until(150.0)
-    journey.drive(world.chainage(ROAD, "besham-yard"), 12.0)
-    return journey.go([world.centre("besham-yard")], 6.0).track()
+    return journey.into("besham-yard", 12.0).track()
 
 
 def _car(world: World) -> Track:
@@ -53,12 +52,12 @@ def _car(world: World) -> Track:
     loop = [(away - 120, 30), (away - 40, 60), (away + 10, 20), (away - 10, -40), (away - 90, -50), (away - 170, -10)]
     journey = Journey(world, ROAD, turn_off - 60.0, begins_s=-12.0).drive(turn_off, 9.0)
     journey.go([point(*p) for p in loop], 9.5).back_on_road(turn_off - 20.0, 9.5)
-    return journey.drive(world.chainage(ROAD, "pattan-depot"), 12.0).go([world.centre("pattan-depot")], 6.0).track()
+    return journey.into("pattan-depot", 12.0).track()
 
 
 def cast(world: World, vehicles: int | None) -> Cast:
     actors = calm_fleet(world)
-    tracks = convoy(world, ALPHA, STARTS_KM, lambda journey: _leader(world, journey))
+    tracks = convoy(world, ALPHA, STARTS_KM, _leader)
     tracks |= {"c-1": _coach(world), "s-1": _pickup(world), "c-6": _car(world)}
     for vehicle, track in tracks.items():
         actors[vehicle] = actor(world, vehicle, track, interval_s=REPORTS_S, phase_s=0)

@@ -1,8 +1,8 @@
 """What happens where no signal is becomes known later, and is dated when it happened.
 
-Convoy Alpha drives into the gorge above Pattan (km 229.5 to 234.5, no coverage). Inside it coach C-2 leaves the road: it is
-outside the corridor from 4:57 on and back at 6:12. Pickup S-1, coming the other way, stands on the open road from 4:52 to
-9:00. Nobody hears of it before they are out of the gorge: the coach at 9:21, the pickup at 13:25.
+Convoy Alpha drives into the gorge above Pattan (km 229.5 to 234.5, no coverage). Inside it coach C-2 leaves the road:
+it is outside the corridor from 4:57 on and back at 6:12. Pickup S-1, coming the other way, stands on the open road
+from 4:52 to 9:00. Nobody hears of it before they are out of the gorge: the coach at 9:21, the pickup at 13:25.
 """
 
 from __future__ import annotations
@@ -18,23 +18,22 @@ STARTS_KM = 227.0
 def _coach(world: World) -> Track:
     journey = Journey(world, ROAD, world.at_km(ROAD, STARTS_KM) - 4 * BUMPER_M, begins_s=-UNDER_WAY_S)
     journey.drive_until(280.0, 12.0).detour(left_m=350.0, along_m=250.0, speed_mps=12.0)
-    return to_dasu(world, journey, 12.0).track()
+    return to_dasu(journey, 12.0).track()
 
 
-def _leader(world: World, journey: Journey) -> Journey:
-    return to_dasu(world, journey.drive_until(290.0, 12.0).drive_until(400.0, 8.5), 12.0)
+def _leader(journey: Journey) -> Journey:
+    return to_dasu(journey.drive_until(290.0, 12.0).drive_until(400.0, 8.5), 12.0)
 
 
 def _pickup(world: World) -> Track:
     journey = Journey(world, ROAD, world.at_km(ROAD, 235.7), begins_s=0.0)
     journey.drive_until(288.0, 11.0, backwards=True).dwell_until(540.0)
-    journey.drive(world.chainage(ROAD, "besham-yard"), 12.0)
-    return journey.go([world.centre("besham-yard")], 6.0).track()
+    return journey.into("besham-yard", 12.0).track()
 
 
 def cast(world: World, vehicles: int | None) -> Cast:
     actors = calm_fleet(world)
-    tracks = convoy(world, ALPHA, STARTS_KM, lambda journey: _leader(world, journey))
+    tracks = convoy(world, ALPHA, STARTS_KM, _leader)
     tracks |= {"c-2": _coach(world), "s-1": _pickup(world)}
     for vehicle, track in tracks.items():
         actors[vehicle] = actor(world, vehicle, track)

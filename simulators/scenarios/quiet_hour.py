@@ -30,13 +30,13 @@ def _supplies(world: World) -> Journey:
     rng = world.rng("jam", "s-1")
     journey = Journey(world, ROAD, world.at_km(ROAD, 205.0), begins_s=-60.0)
     journey.drive(world.at_km(ROAD, 196.0), 12.0).jam(-1500.0, rng)
-    return journey.drive(world.chainage(ROAD, "besham-yard"), 12.0).go([world.centre("besham-yard")], 6.0)
+    return journey.into("besham-yard", 12.0)
 
 
 def cast(world: World, vehicles: int | None) -> Cast:
     actors = calm_fleet(world)
     tracks = convoy(world, BRAVO, 181.0, lambda journey: _bravo(world, journey), downhill=True)
-    tracks |= convoy(world, ALPHA, 216.0, lambda journey: to_dasu(world, journey))
+    tracks |= convoy(world, ALPHA, 216.0, to_dasu)
     tracks["s-1"] = _supplies(world).track()
     for vehicle, track in tracks.items():
         actors[vehicle] = actor(world, vehicle, track)

@@ -1,0 +1,158 @@
+"""The stories repeat themselves, are in the contract's form, and what was written down is what happens on the road."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import islice, pairwise
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+import shapely
+
+from pipeline.clock import WallClock
+from pipeline.model.times import parse_us
+from pipeline.plan.load import load_plan
+from pipeline.plan.model import CompiledPlan
+from simulators.fleet import Track
+from simulators.run import mqtt_messages, native_lines, play
+from simulators.scenarios import STORIES
+from simulators.scenarios.calm import ROAD
+from simulators.story import Story
+from simulators.world import World
+from tests.simulators.forgetful_broker import ForgetfulBroker
+
+PLANS = Path(__file__).resolve().parents[2] / "plans"
+
+
+@pytest.fixture(scope="module")
+def hazara() -> CompiledPlan:
+    return load_plan(PLANS / "hazara")
+
+
+@pytest.fixture(params=STORIES.values(), ids=lambda s: s.name)
+def story(request: pytest.FixtureRequest) -> Story:
+    return request.param
+
+
+def test_the_same_seed_tells_the_same_story_and_another_seed_another(story: Story, hazara: CompiledPlan) -> None:
+    def told(seed: int) -> bytes:
+        return b"".join(native_lines(story, hazara, seed, seconds=120))
+
+    assert told(1) == told(1)
+    assert told(1) != told(2)
+
+
+def test_lines_come_in_order_of_arrival_from_devices_that_the_plan_knows(story: Story, hazara: CompiledPlan) -> None:
+    lines = [orjson.loads(line) for line in native_lines(story, hazara, 1, seconds=300)]
+    arrived = [parse_us(line["received_at"]) for line in lines]
+    assert arrived == sorted(arrived)
+    for line in lines:
+        subject = line["vehicle"] if line["kind"] == "fix" else line["subject"]
+        assert hazara.device_subject[line["device"]] == subject
+
+
+def test_messages_come_in_order_of_their_instants_under_logins_of_the_plan(story: Story, hazara: CompiledPlan) -> None:
+    sent = list(islice(mqtt_messages(story, hazara, 1, parse_us(story.at)), 400))
+    assert all(a.at_us <= b.at_us for a, b in pairwise(sent))
+    assert {m.login for m in sent} <= set(hazara.logins)
+    assert all(m.topic.split("/")[1 if m.topic.startswith("owntracks") else 2] == m.login for m in sent)
+
+
+def test_whoever_is_expected_to_do_something_is_in_the_cast(story: Story, hazara: CompiledPlan) -> None:
+    cast = story.cast(World(hazara, 1), None)
+    assert {e.subject for e in story.expected} <= {a.device.vehicle for a in cast.actors}
+    assert all(0 <= e.began_at_s < story.seconds for e in story.expected)
+
+
+def test_fewer_vehicles_are_the_ones_that_the_story_is_about_and_more_than_the_plan_has_are_refused(
+    hazara: CompiledPlan,
+) -> None:
+    world = World(hazara, 1)
+    few = STORIES["first-watch"].cast(world, 7).actors
+    assert {a.device.vehicle for a in few} == {"e-1", "c-1", "c-2", "c-3", "e-2", "s-1", "c-6"}
+    with pytest.raises(ValueError, match="40 vehicles"):
+        STORIES["quiet-hour"].cast(world, 41)
+
+
+# ---- what really happens, by geometry alone: no rule is asked
+
+
+class Road:
+    """The true drives of a story, to be asked when something began and ended."""
+
+    def __init__(self, story: Story, plan: CompiledPlan, seed: int) -> None:
+        self.world = World(plan, seed)
+        self.seconds = story.seconds
+        self.line = shapely.LineString(plan.routes[ROAD].xy)
+        self.tracks: dict[str, Track] = {a.device.vehicle: a.track for a in story.cast(self.world, None).actors}
+
+    def _spans(self, vehicle: str, true: np.ndarray) -> list[tuple[int, int]]:
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], true.astype(int), [0]])))
+        return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
+
+    def off_road(self, vehicle: str, metres: float) -> list[tuple[int, int]]:
+        truth = self.tracks[vehicle].at(np.arange(self.seconds))
+        return self._spans(vehicle, shapely.distance(self.line, shapely.points(truth.x_m, truth.y_m)) > metres)
+
+    def inside(self, vehicle: str, area: str) -> list[tuple[int, int]]:
+        truth = self.tracks[vehicle].at(np.arange(self.seconds))
+        polygon = self.world.areas[area].polygon
+        return self._spans(vehicle, shapely.contains_xy(polygon, truth.x_m, truth.y_m))
+
+    def standing(self, vehicle: str, at_least_s: int = 30) -> list[tuple[int, int]]:
+        truth = self.tracks[vehicle].at(np.arange(self.seconds))
+        return [s for s in self._spans(vehicle, truth.speed_mps < 0.1) if s[1] - s[0] >= at_least_s]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("name", [name for name, story in STORIES.items() if story.expected])
+def test_what_was_written_down_is_what_happens_on_the_road(name: str, seed: int, hazara: CompiledPlan) -> None:
+    story = STORIES[name]
+    road = Road(story, hazara, seed)
+    for e in story.expected:
+        if e.rule == "route.deviation":
+            ((began, _),) = road.off_road(e.subject, hazara.routes[e.object].half_width_m)
+            ((_, ended),) = road.off_road(e.subject, hazara.routes[e.object].exit_width_m)
+        elif e.rule == "area.forbidden":
+            ((began, ended),) = road.inside(e.subject, e.object)
+        elif e.rule == "stop.unscheduled":
+            ((began, ended),) = [s for s in road.standing(e.subject) if s[1] > 30]
+        else:
+            assert e.rule == "sos.pressed"
+            continue
+        assert abs(began - e.began_at_s) <= 8
+        assert e.ended_at_s is not None
+        assert abs(ended - e.ended_at_s) <= 8
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_in_the_quiet_hour_nobody_who_is_watched_for_it_stops_in_the_open_or_leaves_the_road(
+    seed: int, hazara: CompiledPlan
+) -> None:
+    road = Road(STORIES["quiet-hour"], hazara, seed)
+    allowed = shapely.union_all([a.polygon for a in hazara.areas if a.stop_allowed])
+    corridor = shapely.union(road.line.buffer(hazara.routes[ROAD].half_width_m), allowed)
+    stops = 0
+    for vehicle in hazara.vehicles.values():
+        truth = road.tracks[vehicle.id].at(np.arange(road.seconds))
+        assert shapely.contains_xy(corridor, truth.x_m, truth.y_m).all(), vehicle.id
+        if vehicle.role in ("principal", "logistics"):
+            for began, _ in road.standing(vehicle.id, at_least_s=20):
+                stops += 1
+                assert shapely.contains_xy(allowed, truth.x_m[began], truth.y_m[began]), vehicle.id
+    assert stops > 6
+
+
+async def test_a_story_is_played_live_over_mqtt_under_each_devices_login(hazara: CompiledPlan) -> None:
+    broker = ForgetfulBroker()
+    await broker.start()
+    story, clock = STORIES["noisy-parking"], WallClock(speed=100.0, epoch_us=parse_us("2026-11-23T05:00:00Z"))
+    credentials = dict.fromkeys(hazara.logins, "secret")
+    url = f"embedded://127.0.0.1:{broker.port}"
+    done = await play(story, hazara, 1, url, credentials, clock, asyncio.Event(), seconds=60)
+    await broker.die()
+    assert done.sent == done.acked == len(broker.received) == 18
+    assert set(broker.logins) == {"s-3-tracker", "c-8-tracker", "c-9-tracker"}
+    assert all(orjson.loads(body)["vehicle"] in ("s-3", "c-8", "c-9") for body, _ in broker.received)
