@@ -1,4 +1,5 @@
-"""Faust on two transports: `log://DIR`, embedded and durable on one machine, and `kafka://`. Stages cannot tell the difference."""
+"""Faust on two transports: `log://DIR`, embedded and durable on one machine, and `kafka://`. Stages cannot tell the
+difference."""
 
 from __future__ import annotations
 
@@ -13,19 +14,19 @@ from agents.transport.address import directory_of
 from agents.transport.consumer import Consumer
 from agents.transport.guards import App, app_options, make_app, on_assigned, on_revoked, seek
 from agents.transport.producer import Producer
-from agents.transport.schema import Fenced, PartitionMismatch, StoreClosed, StoreError, UnknownTopic
+from agents.transport.schema import FencedError, PartitionMismatchError, StoreClosedError, StoreError, UnknownTopicError
 from agents.transport.store import LogStore
 from agents.transport.topics import declare_topics, end_offset, read_topic
 
 __all__ = [
     "App",
-    "Fenced",
+    "FencedError",
     "LogStore",
-    "PartitionMismatch",
-    "StoreClosed",
+    "PartitionMismatchError",
+    "StoreClosedError",
     "StoreError",
     "Transport",
-    "UnknownTopic",
+    "UnknownTopicError",
     "app_options",
     "declare_topics",
     "end_offset",

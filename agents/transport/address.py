@@ -24,7 +24,8 @@ def log_directory(url: str) -> Path:
 
 
 def broker_url(url: str) -> str:
-    """What Faust may be given. It parses URLs, takes a relative path's first part for a host and lowers its case, and splits at commas."""
+    """What Faust may be given. It parses URLs, takes a relative path's first part for a host and lowers its case, and
+    splits at commas."""
     if not is_log(url):
         return url
     return SCHEME + quote(str(log_directory(url)), safe="/")

@@ -18,7 +18,7 @@ from mode.utils.times import Seconds
 from agents.transport import groups
 from agents.transport.headers import unpack_headers
 from agents.transport.producer import partition_of_key
-from agents.transport.schema import MOST_PARTITIONS, Fenced
+from agents.transport.schema import MOST_PARTITIONS, FencedError
 from agents.transport.store import LogStore, Record
 
 log = logging.getLogger("rahdar.log")
@@ -58,7 +58,7 @@ class Consumer(BaseConsumer):
         """Who we are in our group, once we are in it: what we send is refused when we are put out."""
         return self._member.id if self._member and self._generation >= 0 else None
 
-    # ---- membership ----------------------------------------------------------------------------------------------------
+    # ---- membership ------------------------------------------------------------------------------------------------
 
     async def subscribe(self, topics: Iterable[str]) -> None:
         """Faust waits for this to return before it can be told of an assignment: that comes from a task of its own."""
@@ -80,7 +80,7 @@ class Consumer(BaseConsumer):
     async def _take_part(self, member: groups.Member) -> None:
         try:
             await self._share(member)
-        except Fenced as error:
+        except FencedError as error:
             log.error("%s", error)
             await self.app.crash(error)
 
@@ -138,7 +138,7 @@ class Consumer(BaseConsumer):
                 continue
             try:
                 await self.log_store.call(lambda tx: groups.beat(tx, member, groups.now_s()))  # noqa: B023  # awaited here
-            except Fenced as error:
+            except FencedError as error:
                 log.error("%s", error)
                 await self.app.crash(error)
                 return
@@ -158,14 +158,15 @@ class Consumer(BaseConsumer):
     def close(self) -> None:
         """Nothing is open that `on_stop` does not close."""
 
-    # ---- reading -------------------------------------------------------------------------------------------------------
+    # ---- reading ---------------------------------------------------------------------------------------------------
 
     def _on_records(self, heads: dict[int, int]) -> None:
         if not self._tps.keys().isdisjoint(heads):
             self._arrived.set()
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> dict[TP, list[Record]]:  # noqa: ASYNC109
-        """Read synchronously, so that no seek can fall between reading and moving on; wait only when there is nothing."""
+        """Read synchronously, so that no seek can fall between reading and moving on; wait only when there is
+        nothing."""
         found = self._read(active_partitions)
         if found:
             return found
@@ -214,7 +215,7 @@ class Consumer(BaseConsumer):
     def _new_topicpartition(self, topic: str, partition: int) -> TP:
         return TP(topic, partition)
 
-    # ---- positions -----------------------------------------------------------------------------------------------------
+    # ---- positions -------------------------------------------------------------------------------------------------
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """To what the group has committed; else to where `consumer_auto_offset_reset` says."""
@@ -241,7 +242,7 @@ class Consumer(BaseConsumer):
         rows = [(tp.topic, tp.partition, offset) for tp, offset in offsets.items()]
         try:
             await self.log_store.call(lambda tx: groups.commit(tx, member, generation, rows))
-        except Fenced as error:
+        except FencedError as error:
             await self.app.crash(error)
             raise
         return True

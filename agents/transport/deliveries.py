@@ -1,7 +1,8 @@
-"""What has been delivered and not yet acknowledged, for each partition. Only what lies before the first of these may be committed.
+"""What has been delivered and not yet acknowledged, for each partition. Only what lies before the first of these may
+be committed.
 
-Faust 0.15.3 keeps acknowledged offsets instead, and commits over a message that is still being processed, that a stream skipped, or
-that a `noack()` agent has let go of (issues 527, 606; pull request 707 is open).
+Faust 0.15.3 keeps acknowledged offsets instead, and commits over a message that is still being processed, that a
+stream skipped, or that a `noack()` agent has let go of (issues 527, 606; pull request 707 is open).
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ class Deliveries:
         self.sealed = False
 
     def seal(self) -> None:
-        """From now on nothing counts as processed: agents are being cancelled, and Faust would acknowledge what they held."""
+        """From now on nothing counts as processed: agents are being cancelled, and Faust would acknowledge what they
+        held."""
         self.sealed = True
 
     def delivered(self, tp: TP, offset: int) -> None:

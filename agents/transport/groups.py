@@ -1,8 +1,9 @@
-"""Consumer groups: who lives, who reads which partition, and since which generation. All of it inside the log's transactions.
+"""Consumer groups: who lives, who reads which partition, and since which generation. All of it inside the log's
+transactions.
 
-A change of members raises the group's generation. Partitions are shared out anew only when every member has let go of what it had
-(`join` with that generation) or has been put out; so no partition is ever read by two. Who was put out is no member any more: its
-commits and its records are refused, however late it wakes up.
+A change of members raises the group's generation. Partitions are shared out anew only when every member has let go of
+what it had (`join` with that generation) or has been put out; so no partition is ever read by two. Who was put out is
+no member any more: its commits and its records are refused, however late it wakes up.
 """
 
 from __future__ import annotations
@@ -15,9 +16,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
-from agents.transport.schema import Fenced
+from agents.transport.schema import FencedError
 from agents.transport.writer import Transaction
 
 LET_GO_WITHIN_S = 60.0
@@ -45,36 +44,40 @@ class Seat:
 
 
 @functools.cache
-def boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+def boot() -> str:
+    """This start of this machine, and whose process ids we see: those of another container mean nothing here."""
+    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return f"{boot_id} {Path('/proc/self/ns/pid').readlink()}"
 
 
-@functools.cache
-def _started(pid: int) -> float:
-    return float(psutil.Process(pid).create_time())
+def started(pid: int) -> float | None:
+    """When this process was started, in ticks since the machine was: the clock may be set, that stays. None when it
+    is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else float(fields[19])
 
 
 def this_member(group: str, number: int, timeout_s: float) -> Member:
     pid = os.getpid()
-    started = _started(pid)
-    return Member(f"{group}/{pid}-{started:.2f}-{number}", group, pid, started, boot_id(), timeout_s)
+    ticks = started(pid) or 0.0
+    return Member(f"{group}/{pid}-{ticks:.0f}-{number}", group, pid, ticks, boot(), timeout_s)
 
 
-def is_alive(pid: int, started: float, boot: str) -> bool:
-    """Whether the very process that wrote this still runs on this machine."""
-    if boot != boot_id():
-        return False
-    try:
-        process = psutil.Process(pid)
-        return bool(abs(process.create_time() - started) < 0.05 and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.Error:
-        return False
+def is_dead(pid: int, ticks: float, its_boot: str) -> bool:
+    """Whether the very process that wrote this is certainly gone."""
+    if its_boot == boot():
+        return started(pid) != ticks
+    return its_boot.split()[0] != boot().split()[0]
 
 
 def share_out(
     topics_of: Mapping[str, Collection[str]], partitions: Mapping[str, int], before: Mapping[tuple[str, int], str]
 ) -> dict[tuple[str, int], str]:
-    """Who reads which (topic, partition). Equal numbers of different topics go together; who had a number keeps it if it can.
+    """Who reads which (topic, partition). Equal numbers of different topics go together; who had a number keeps it if
+    it can.
 
     topics_of: member -> the topics it asks for. partitions: topic -> their number. before: the last sharing out.
     """
@@ -111,7 +114,7 @@ def share_out(
     return shares
 
 
-# ---- inside a transaction ----------------------------------------------------------------------------------------------
+# ---- inside a transaction ------------------------------------------------------------------------------------------
 
 
 def join(tx: Transaction, member: Member, topics: Collection[str], now: float) -> Seat:
@@ -141,10 +144,10 @@ def ask_for(tx: Transaction, member: Member, topics: Collection[str], now: float
 
 
 def rejoin(tx: Transaction, member: Member, now: float) -> Seat:
-    """Say that one has let go of everything. Raises Fenced."""
+    """Say that one has let go of everything. Raises FencedError."""
     generation = tx.db.execute("select generation from groups where name=?", (member.group,)).fetchone()
     if tx.db.execute("update members set heartbeat=? where id=?", (now, member.id)).rowcount == 0 or generation is None:
-        raise Fenced(f"{member.id} was put out of its group")
+        raise FencedError(f"{member.id} was put out of its group")
     tx.db.execute("update members set joined=? where id=?", (generation[0], member.id))
     tx.change_groups()
     put_out_the_dead(tx, member.group, now)
@@ -152,12 +155,12 @@ def rejoin(tx: Transaction, member: Member, now: float) -> Seat:
 
 
 def seat(tx: Transaction, member: Member) -> Seat:
-    """Raises Fenced."""
+    """Raises FencedError."""
     row = tx.db.execute(
         "select m.joined, g.assigned from members m join groups g on g.name = m.grp where m.id=?", (member.id,)
     ).fetchone()
     if row is None:
-        raise Fenced(f"{member.id} was put out of its group")
+        raise FencedError(f"{member.id} was put out of its group")
     if row[0] != row[1]:
         return Seat(row[0], None)
     return Seat(
@@ -175,20 +178,21 @@ def leave(tx: Transaction, member: Member, now: float) -> None:
 
 
 def beat(tx: Transaction, member: Member, now: float) -> None:
-    """I live; and look whether the others do. Raises Fenced."""
+    """I live; and look whether the others do. Raises FencedError."""
     row = tx.db.execute("select heartbeat from members where id=?", (member.id,)).fetchone()
     if row is None:
-        raise Fenced(f"{member.id} was put out of its group")
+        raise FencedError(f"{member.id} was put out of its group")
     tx.db.execute("update members set heartbeat=? where id=?", (now, member.id))
     # Who could not write for long, as with a full disk, does not judge others that could not either.
     put_out_the_dead(tx, member.group, now, judge_silence=now - row[0] < member.timeout_s)
 
 
 def commit(tx: Transaction, member: Member, generation: int, offsets: Iterable[tuple[str, int, int]]) -> None:
-    """Keep (topic, partition, next offset). Raises Fenced when the member is out, or these partitions were given to it in an older generation."""
+    """Keep (topic, partition, next offset). Raises FencedError when the member is out, or these partitions were given
+    to it in an older generation."""
     row = tx.db.execute("select joined from members where id=?", (member.id,)).fetchone()
     if row is None or row[0] != generation:
-        raise Fenced(f"{member.id}: its commit for generation {generation} is refused")
+        raise FencedError(f"{member.id}: its commit for generation {generation} is refused")
     tx.db.executemany(
         "insert or replace into committed values(?,?,?)",
         [(member.group, tx.topic(topic).tp(partition), offset) for topic, partition, offset in offsets],
@@ -196,7 +200,8 @@ def commit(tx: Transaction, member: Member, generation: int, offsets: Iterable[t
 
 
 def put_out_the_dead(tx: Transaction, group: str, now: float, *, judge_silence: bool = True) -> None:
-    """Remove members whose process is gone, who are silent, or who hold on to their partitions; share out when all have let go."""
+    """Remove members whose process is gone, who are silent, or who hold on to their partitions; share out when all
+    have let go."""
     row = tx.db.execute("select generation, assigned, since from groups where name=?", (group,)).fetchone()
     if row is None:
         return
@@ -205,10 +210,10 @@ def put_out_the_dead(tx: Transaction, group: str, now: float, *, judge_silence: 
     members = tx.db.execute(
         "select id, pid, started, boot, heartbeat, timeout, joined from members where grp=?", (group,)
     ).fetchall()
-    for member, pid, started, boot, heartbeat, timeout, joined in members:
+    for member, pid, ticks, its_boot, heartbeat, timeout, joined in members:
         silent = judge_silence and now - heartbeat > timeout
         holds_on = assigned != generation and joined != generation and now - since > LET_GO_WITHIN_S
-        if silent or holds_on or (pid != os.getpid() and not is_alive(pid, started, boot)):
+        if silent or holds_on or is_dead(pid, ticks, its_boot):
             out.append((member,))
     if out:
         tx.db.executemany("delete from members where id=?", out)
@@ -223,7 +228,8 @@ def put_out_the_dead(tx: Transaction, group: str, now: float, *, judge_silence: 
 def _raise_generation(tx: Transaction, group: str, now: float) -> int:
     tx.change_groups()
     tx.db.execute(
-        "insert into groups values(?,1,0,?) on conflict(name) do update set generation=generation+1, since=excluded.since",
+        "insert into groups values(?,1,0,?) "
+        "on conflict(name) do update set generation=generation+1, since=excluded.since",
         (group, now),
     )
     return int(tx.db.execute("select generation from groups where name=?", (group,)).fetchone()[0])

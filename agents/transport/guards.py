@@ -1,11 +1,13 @@
-"""Faust, made safe: its consumer, its producer's buffer and its app with the faults of 0.15.3 cured, and options that lose nothing.
+"""Faust, made safe: its consumer, its producer's buffer and its app with the faults of 0.15.3 cured, and options that
+lose nothing.
 
 - Nothing is committed past what is delivered and not acknowledged (`deliveries`).
 - A commit waits until the producer's buffer is empty and nothing of it is on its way (Faust gives up after 0.1 s).
 - What an agent held when it raised or was cancelled is not acknowledged: an agent that raises ends the process.
 - `stream.take()` is refused: when it is cancelled, it acknowledges the whole batch.
 - A partition may be repositioned before its records flow, and let go of before it is taken away.
-- A partition whose buffer is full is read again as soon as there is room (Faust sleeps a second when it is the only one).
+- A partition whose buffer is full is read again as soon as there is room (Faust sleeps a second when it is the only
+  one).
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from time import monotonic
 from typing import Any, NoReturn, TypeVar, cast
 
@@ -45,7 +47,8 @@ def check_version(found: str = faust.__version__) -> None:
     """Raises RuntimeError unless this is the very version whose inner parts are replaced here."""
     if found != FAUST_VERSION:
         raise RuntimeError(
-            f"faust-streaming {found} is installed; the guards are written against {FAUST_VERSION}. Install that one, or read the guards "
+            f"faust-streaming {found} is installed; the guards are written against {FAUST_VERSION}. Install "
+            f"that one, or read the guards "
             f"against the new one and run tests/transport."
         )
 
@@ -71,10 +74,11 @@ class GuardedConsumer(Consumer):
 
         super().__init__(transport, deliver, *args, **kwargs)
 
-    # ---- what may be committed -----------------------------------------------------------------------------------------
+    # ---- what may be committed -------------------------------------------------------------------------------------
 
     def ack(self, message: Message) -> bool:
-        """Count a message as processed, unless its stream only skipped it, or it was delivered in an older generation."""
+        """Count a message as processed, unless its stream only skipped it, or it was delivered in an older
+        generation."""
         with ack_lock:
             if message.acked:
                 return False
@@ -106,7 +110,7 @@ class GuardedConsumer(Consumer):
                 self._clean_unacked_messages()
         await self.commit_and_end_transactions()
 
-    # ---- coming and going of partitions --------------------------------------------------------------------------------
+    # ---- coming and going of partitions ----------------------------------------------------------------------------
 
     async def let_go(self, tps: set[TP]) -> None:
         """Stop the flow, let agents finish what they are at, tell `on_revoked`, commit."""
@@ -114,7 +118,8 @@ class GuardedConsumer(Consumer):
         self.app.flow_control.suspend()
         self.app.flow_control.clear()
         deadline = monotonic() + self.app.patience_s
-        while self.app.busy_streams() and monotonic() < deadline:
+        # Faust tells nobody when a stream's body is done
+        while self.app.busy_streams() and monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
         async with self._positioning:
             for hook in self.app.revoked_hooks:
@@ -156,9 +161,8 @@ class GuardedConsumer(Consumer):
         self._pins[tp] = offset
         await self.seek_wait({tp: offset})
         self._read_offset[tp] = offset or None
-        self._committed_offset[tp] = None  # smaller offsets than the committed one are acknowledged again
 
-    # ---- flow ----------------------------------------------------------------------------------------------------------
+    # ---- flow ------------------------------------------------------------------------------------------------------
 
     def on_buffer_drop(self, tp: TP) -> None:
         super().on_buffer_drop(tp)
@@ -196,7 +200,8 @@ class FlushingBuffer(ProducerBuffer):
             self._taken.set()
 
     async def flush(self) -> None:
-        """Returns when the buffer is empty and nothing of it is on its way to the producer. Raises RuntimeError when that cannot be."""
+        """Returns when the buffer is empty and nothing of it is on its way to the producer. Raises RuntimeError when
+        that cannot be."""
         while self.size or self._sending:
             if self.state != "running":
                 raise RuntimeError(f"cannot flush: {self.size} records wait and the producer is {self.state}")
@@ -216,6 +221,12 @@ class GuardedProducer(Producer):
 
 
 class GuardedStream(Stream[Any]):
+    def __aiter__(self) -> AsyncIterator[Any]:
+        """Faust's compiled iterator acknowledges without calling the consumer's `ack`."""
+        iterator = self._py_aiter()
+        self._active_agens.add(cast(Any, iterator))
+        return iterator
+
     def take(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError(
             "stream.take() acknowledges what was not processed; use events(), with noack() and event.ack() for batches"
@@ -240,20 +251,30 @@ def end_process(error: BaseException) -> None:
 
 
 class App(faust.App):
-    """A Faust app on either transport, with the guards. `on_failure`: what to do when an agent raised; ends the process."""
+    """A Faust app on either transport, with the guards. `on_failure`: what to do when an agent raised; ends the
+    process."""
 
-    def __init__(self, id: str, *, on_failure: Callable[[BaseException], None] = end_process, **options: Any) -> None:
+    def __init__(
+        self,
+        id: str,  # Faust's name
+        *,
+        on_failure: Callable[[BaseException], None] = end_process,
+        stop_within_s: float = STOP_WITHIN_S,
+        **options: Any,
+    ) -> None:
         check_version()
         self.assigned_hooks: list[type_hook] = []
         self.revoked_hooks: list[type_hook] = []
         self._on_failure = on_failure
+        self._stop_within_s = stop_within_s
         self._stopping = False
         super().__init__(id, **options)
 
     @property
     def patience_s(self) -> float:
-        """How long agents may take to finish what they are at: a stop has more time than a rebalance, where others wait."""
-        return STOP_WITHIN_S if self._stopping else float(self.conf.broker_session_timeout) * 0.6
+        """How long agents may take to finish what they are at: a stop has more time than a rebalance, where others
+        wait."""
+        return self._stop_within_s if self._stopping else float(self.conf.broker_session_timeout) * 0.6
 
     async def _on_agent_error(self, agent: AgentT[Any], exc: BaseException) -> None:
         consumer = self._consumer
@@ -341,11 +362,13 @@ def app_options(**more: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def make_app(
-    app_id: str, log_url: str, *, on_failure: Callable[[BaseException], None] = end_process, **more: Any
-) -> App:
-    """An app of ours on this log. Several may run in one process and loop: `await app.start()`, `await app.stop()`."""
-    return App(app_id, broker=broker_url(log_url), on_failure=on_failure, **app_options(**more))
+def make_app(app_id: str, log_url: str, **more: Any) -> App:
+    """An app of ours on this log. Several may run in one process and loop: `await app.start()`, `await app.stop()`.
+
+    more: `on_failure(error)`, called when an agent raised (ends the process); `stop_within_s`, what agents may take
+    to finish when the app stops; and Faust's options.
+    """
+    return App(app_id, broker=broker_url(log_url), **app_options(**more))
 
 
 def _ours(app: faust.App) -> App:
@@ -362,8 +385,8 @@ def on_assigned(app: faust.App, callback: type_hook) -> None:
 
 
 def on_revoked(app: faust.App, callback: type_hook) -> None:
-    """Call `callback(partitions)` before they are taken away, and when the app stops: no record flows any more, agents are idle (or out
-    of patience), and what the callback acknowledges is still committed."""
+    """Call `callback(partitions)` before they are taken away, and when the app stops: no record flows any more,
+    agents are idle (or out of patience), and what the callback acknowledges is still committed."""
     _ours(app).revoked_hooks.append(callback)
 
 

@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic  # type: ignore[import-
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType  # type: ignore[import-untyped]
 from aiokafka.errors import KafkaConnectionError, TopicAlreadyExistsError, for_code  # type: ignore[import-untyped]
 
-from agents.transport.schema import PartitionMismatch, UnknownTopic
+from agents.transport.schema import PartitionMismatchError, UnknownTopicError
 from pipeline.model.topics import TopicSpec
 
 TOMBSTONE_MS = 300_000
@@ -67,7 +67,7 @@ async def _reader(url: str) -> AsyncIterator[Any]:
 
 
 async def declare(url: str, specs: Sequence[TopicSpec], partitions: int) -> None:
-    """Raises PartitionMismatch, ConnectionError."""
+    """Raises PartitionMismatchError, ConnectionError."""
     async with _admin(url) as admin:
         brokers = len((await admin.describe_cluster())["brokers"])
         wanted = {spec.name: partitions if spec.by_cell else 1 for spec in specs}
@@ -106,7 +106,7 @@ async def _check(admin: Any, wanted: dict[str, int]) -> None:
     for name, count in wanted.items():
         found = len(described[name]["partitions"])
         if found != count:
-            raise PartitionMismatch(
+            raise PartitionMismatchError(
                 f"topic {name!r} has {found} partitions, not {count}; their number is fixed when the topic is made. "
                 f"Set RAHDAR_PARTITIONS={found}, or use another cluster."
             )
@@ -118,7 +118,7 @@ async def read(
     async with _reader(url) as consumer:
         tp = TopicPartition(topic, partition)
         if partition not in (consumer.partitions_for_topic(topic) or await _partitions(consumer, topic)):
-            raise UnknownTopic(f"topic {topic!r} has no partition {partition}")
+            raise UnknownTopicError(f"topic {topic!r} has no partition {partition}")
         consumer.assign([tp])
         stop = (await consumer.end_offsets([tp]))[tp] if end is None else end
         first = (await consumer.beginning_offsets([tp]))[tp]

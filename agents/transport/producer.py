@@ -14,7 +14,7 @@ from faust.types.tuples import RecordMetadata
 from mode.utils.times import Seconds, want_seconds
 
 from agents.transport.headers import pack_headers
-from agents.transport.schema import Fenced, UnknownTopic
+from agents.transport.schema import FencedError, UnknownTopicError
 from agents.transport.store import LogStore
 
 
@@ -57,7 +57,7 @@ class Producer(base.Producer):
         store = self.log_store
         try:
             known = store.topic(topic)
-        except UnknownTopic:
+        except UnknownTopicError:
             await store.make_topic(topic, self.app.conf.topic_partitions)
             known = store.topic(topic)
         number = partition_of_key(key, known.partitions) if partition is None else partition
@@ -75,8 +75,8 @@ class Producer(base.Producer):
                 sent.cancel()
             elif error := done.exception():
                 sent.set_exception(error)
-                if isinstance(error, Fenced):
-                    self.app.loop.create_task(self.app.crash(error))
+                if isinstance(error, FencedError):
+                    self.add_future(self.app.crash(error))
             else:
                 sent.set_result(RecordMetadata(topic, number, TP(topic, number), done.result(), timestamp, 0))
 
@@ -108,7 +108,7 @@ class Producer(base.Producer):
         replication: int,
         *,
         config: Mapping[str, Any] | None = None,
-        timeout: Seconds = 30.0,
+        timeout: Seconds = 30.0,  # noqa: ASYNC109  # Faust's signature
         retention: Seconds | None = None,
         compacting: bool | None = None,
         deleting: bool | None = None,

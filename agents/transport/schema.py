@@ -14,7 +14,8 @@ MOST_PARTITIONS = 4096
 # `heads` keeps the next offset, also when all records are gone: an offset is never used twice either.
 SCHEMA = """
 create table if not exists topics(
-  id integer primary key, name text not null unique, partitions integer not null, retention_us integer, compacted integer not null
+  id integer primary key, name text not null unique,
+  partitions integer not null, retention_us integer, compacted integer not null
 );
 create table if not exists heads(tp integer primary key, next integer not null, compacted integer not null);
 create table if not exists records(
@@ -22,14 +23,19 @@ create table if not exists records(
   key blob, headers blob, value blob
 );
 create unique index if not exists records_at on records(tp, offset);
-create table if not exists committed(grp text not null, tp integer not null, offset integer not null, primary key(grp, tp)) without rowid;
-create table if not exists groups(name text primary key, generation integer not null, assigned integer not null, since real not null);
+create table if not exists committed(
+  grp text not null, tp integer not null, offset integer not null, primary key(grp, tp)
+) without rowid;
+create table if not exists groups(
+  name text primary key, generation integer not null, assigned integer not null, since real not null
+);
 create table if not exists members(
   id text primary key, grp text not null, pid integer not null, started real not null, boot text not null,
   heartbeat real not null, timeout real not null, joined integer not null, topics text not null
 );
 create table if not exists shares(
-  grp text not null, topic text not null, partition integer not null, member text not null, primary key(grp, topic, partition)
+  grp text not null, topic text not null, partition integer not null, member text not null,
+  primary key(grp, topic, partition)
 ) without rowid;
 create table if not exists sweeps(name text primary key, at real not null);
 """
@@ -39,19 +45,19 @@ class StoreError(Exception):
     """The log cannot do what was asked."""
 
 
-class StoreClosed(StoreError):
+class StoreClosedError(StoreError):
     """The log was closed before this was durable."""
 
 
-class Fenced(StoreError):
+class FencedError(StoreError):
     """This member was put out of its group: what it writes or commits does not count any more."""
 
 
-class UnknownTopic(StoreError):
+class UnknownTopicError(StoreError):
     """No such topic in this log."""
 
 
-class PartitionMismatch(StoreError):
+class PartitionMismatchError(StoreError):
     """A topic exists with another number of partitions; it is fixed when the topic is made."""
 
 

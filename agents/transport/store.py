@@ -1,4 +1,5 @@
-"""The durable log of one machine: append, read, commit; shared by all apps of a process and by all processes of the machine."""
+"""The durable log of one machine: append, read, commit; shared by all apps of a process and by all processes of the
+machine."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from agents.transport.schema import StoreClosed, UnknownTopic, connect, prepare
+from agents.transport.schema import StoreClosedError, UnknownTopicError, connect, prepare
 from agents.transport.sweep import sweep
 from agents.transport.wake import Wake
 from agents.transport.writer import Append, Call, Committed, Topic, Transaction, Writer
@@ -62,7 +63,7 @@ class LogStore:
         self._room.set()
         self._start()
 
-    # ---- one per process, loop and directory ---------------------------------------------------------------------------
+    # ---- one per process, loop and directory -----------------------------------------------------------------------
 
     @classmethod
     def acquire(cls, directory: Path) -> LogStore:
@@ -99,7 +100,7 @@ class LogStore:
         self._writer.start()
         self._looking = self._loop.call_later(LOOK_S, self._look)
 
-    # ---- writing -------------------------------------------------------------------------------------------------------
+    # ---- writing ---------------------------------------------------------------------------------------------------
 
     def append(
         self,
@@ -111,7 +112,8 @@ class LogStore:
         headers: bytes | None = None,
         member: str | None = None,
     ) -> asyncio.Future[int]:
-        """Resolves to the record's offset once it is on disk. Raises StoreClosed; its future Fenced, UnknownTopic, StoreError."""
+        """Resolves to the record's offset once it is on disk. Raises StoreClosedError; its future FencedError,
+        UnknownTopicError, StoreError."""
         done: asyncio.Future[int] = self._loop.create_future()
         stamp = self._clock.now_us() if timestamp_us is None else timestamp_us
         self._writer.put(Append(topic, partition, key, value, stamp, headers, member, done))
@@ -163,10 +165,11 @@ class LogStore:
         if done.groups:
             self._tell_groups()
 
-    # ---- waking --------------------------------------------------------------------------------------------------------
+    # ---- waking ----------------------------------------------------------------------------------------------------
 
     def listen(self, records: Callable[[dict[int, int]], None], groups: Callable[[], None]) -> None:
-        """Call `records` with the new heads (tp: next offset) of what was written, `groups` when a group may have changed."""
+        """Call `records` with the new heads (tp: next offset) of what was written, `groups` when a group may have
+        changed."""
         self._records_arrived.append(records)
         self._look_for.append(groups)
         self._wake.listen(self._loop, self._woken)
@@ -195,19 +198,17 @@ class LogStore:
     async def _sweep_now(self) -> None:
         try:
             await self.sweep(unless_swept_within_s=SWEEP_S / 2)
-        except StoreClosed:
+        except StoreClosedError:
             return
 
     async def sweep(self, unless_swept_within_s: float = 0.0) -> int:
         """Apply retention and compaction, some hundred records a transaction. Returns how many records went."""
-        gone = 0
         now_us = self._clock.now_us()
-        while True:
-            count, more = await self.call(lambda tx: sweep(tx.db, now_us, unless_swept_within_s))
+        gone, more = await self.call(lambda tx: sweep(tx.db, now_us, unless_swept_within_s))
+        while more:
+            count, more = await self.call(lambda tx: sweep(tx.db, now_us, 0.0))
             gone += count
-            unless_swept_within_s = 0.0
-            if not more:
-                return gone
+        return gone
 
     def _tell_groups(self) -> None:
         for told in self._look_for:
@@ -227,25 +228,25 @@ class LogStore:
         for told in self._records_arrived:
             told(heads)
 
-    # ---- reading -------------------------------------------------------------------------------------------------------
+    # ---- reading ---------------------------------------------------------------------------------------------------
 
     def query(self, sql: str, parameters: Iterable[Any] = ()) -> list[Any]:
         return self._reader.execute(sql, tuple(parameters)).fetchall()
 
     def topic(self, name: str) -> Topic:
-        """Raises UnknownTopic."""
+        """Raises UnknownTopicError."""
         topic = self._topics.get(name)
         if topic is None:
             rows = self.query("select id, name, partitions, retention_us, compacted from topics where name=?", (name,))
             if not rows:
-                raise UnknownTopic(f"topic {name!r} does not exist in {self.directory}; declare it first")
+                raise UnknownTopicError(f"topic {name!r} does not exist in {self.directory}; declare it first")
             topic = self._topics[name] = Topic(rows[0][0], rows[0][1], rows[0][2], rows[0][3], bool(rows[0][4]))
         return topic
 
     def has_topic(self, name: str) -> bool:
         try:
             self.topic(name)
-        except UnknownTopic:
+        except UnknownTopicError:
             return False
         return True
 
@@ -257,7 +258,7 @@ class LogStore:
             await self.call(lambda tx: tx.make_topic(name, partitions, retention_us, compacted, strict=False))
 
     async def declare(self, spec: TopicSpec, partitions: int) -> None:
-        """Make it as the specification says, or bring its settings there. Raises PartitionMismatch."""
+        """Make it as the specification says, or bring its settings there. Raises PartitionMismatchError."""
         n = partitions if spec.by_cell else 1
         retention_us = None if spec.retention_s is None else spec.retention_s * 1_000_000
         await self.call(lambda tx: tx.make_topic(spec.name, n, retention_us, spec.compacted, strict=True))

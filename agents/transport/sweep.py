@@ -1,4 +1,5 @@
-"""What the log may forget: records older than their topic's retention, and in compacted topics all but the newest of a key.
+"""What the log may forget: records older than their topic's retention, and in compacted topics all but the newest of
+a key.
 
 Offsets go on: the last record of a compacted partition stays, whatever it is, since readers recover up to it.
 """

@@ -21,7 +21,7 @@ def _url(where: faust.App | str) -> str:
 
 
 async def declare_topics(where: faust.App | str, specs: Sequence[TopicSpec], partitions: int) -> None:
-    """Make these topics, or bring those that exist to these settings. Raises PartitionMismatch, ConnectionError.
+    """Make these topics, or bring those that exist to these settings. Raises PartitionMismatchError, ConnectionError.
 
     partitions: N, of topics that are cut by cell; the others have one.
     """
@@ -40,9 +40,10 @@ async def declare_topics(where: faust.App | str, specs: Sequence[TopicSpec], par
 async def read_topic(
     log_url: str, topic: str, partition: int, start: int | None = None, end: int | None = None
 ) -> AsyncIterator[tuple[int, bytes | None, bytes | None]]:
-    """Yield (offset, key, value) from `start` (or the first that is there) up to `end` (or what is the end now), exclusive.
+    """Yield (offset, key, value) from `start` (or the first that is there) up to `end` (or what is the end now),
+    exclusive.
 
-    Belongs to no group and commits nothing. A value of None is a deletion. Raises UnknownTopic, ConnectionError.
+    Belongs to no group and commits nothing. A value of None is a deletion. Raises UnknownTopicError, ConnectionError.
     """
     if not is_log(log_url):
         async for found in kafka.read(log_url, topic, partition, start, end):
@@ -70,7 +71,7 @@ async def read_topic(
 
 
 async def end_offset(log_url: str, topic: str, partition: int) -> int:
-    """The offset that the next record will have. Raises UnknownTopic, ConnectionError."""
+    """The offset that the next record will have. Raises UnknownTopicError, ConnectionError."""
     if not is_log(log_url):
         return await kafka.end(log_url, topic, partition)
     store = LogStore.acquire(log_directory(log_url))

@@ -1,7 +1,8 @@
 """Processes wake one another through named pipes in the log's directory, so that nobody polls.
 
-Every process that reads holds `wake/PID-N` open; whoever has committed writes a byte into each. A pipe that nobody reads any more
-belongs to a dead process and is removed. A lost byte costs a second: readers look by themselves that often.
+Every process that reads holds `wake/PID-N` open; whoever has committed writes a byte into each. A pipe that nobody
+reads any more belongs to a dead process and is removed. A lost byte costs a second: readers look by themselves that
+often.
 """
 
 from __future__ import annotations

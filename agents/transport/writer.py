@@ -1,4 +1,5 @@
-"""One thread of a process writes to the log: whatever has gathered while the last transaction was being made durable is the next one.
+"""One thread of a process writes to the log: whatever has gathered while the last transaction was being made durable
+is the next one.
 
 So a single record leaves at once, and under load a transaction carries many: group commit, without a timer.
 """
@@ -18,11 +19,11 @@ from typing import Any
 
 from agents.transport.schema import (
     MOST_PARTITIONS,
-    Fenced,
-    PartitionMismatch,
-    StoreClosed,
+    FencedError,
+    PartitionMismatchError,
+    StoreClosedError,
     StoreError,
-    UnknownTopic,
+    UnknownTopicError,
     connect,
 )
 
@@ -115,14 +116,14 @@ class Transaction:
         self._version = -1
 
     def topic(self, name: str) -> Topic:
-        """Raises UnknownTopic."""
+        """Raises UnknownTopicError."""
         topic = self._topics.get(name)
         if topic is None:
             row = self.db.execute(
                 "select id, name, partitions, retention_us, compacted from topics where name=?", (name,)
             ).fetchone()
             if row is None:
-                raise UnknownTopic(f"topic {name!r} does not exist; declare it first")
+                raise UnknownTopicError(f"topic {name!r} does not exist; declare it first")
             topic = self._topics[name] = Topic(row[0], row[1], row[2], row[3], bool(row[4]))
         return topic
 
@@ -134,7 +135,7 @@ class Transaction:
             raise StoreError(f"topic {name!r}: {partitions} partitions; 1 to {MOST_PARTITIONS} are possible")
         try:
             topic = self.topic(name)
-        except UnknownTopic:
+        except UnknownTopicError:
             self.db.execute(
                 "insert into topics(name, partitions, retention_us, compacted) values(?,?,?,?)",
                 (name, partitions, retention_us, compacted),
@@ -143,9 +144,9 @@ class Transaction:
             if not strict or topic == Topic(topic.id, name, partitions, retention_us, compacted):
                 return topic
             if topic.partitions != partitions:
-                raise PartitionMismatch(
-                    f"topic {name!r} has {topic.partitions} partitions, not {partitions}; their number is fixed when the topic is "
-                    f"made. Set RAHDAR_PARTITIONS={topic.partitions}, or use another log."
+                raise PartitionMismatchError(
+                    f"topic {name!r} has {topic.partitions} partitions, not {partitions}; their number is fixed when "
+                    f"the topic is made. Set RAHDAR_PARTITIONS={topic.partitions}, or use another log."
                 )
             self.db.execute(
                 "update topics set retention_us=?, compacted=? where id=?", (retention_us, compacted, topic.id)
@@ -168,9 +169,9 @@ class Transaction:
         self.groups_changed = True
 
     def append(self, item: Append) -> int:
-        """The record's offset. Raises Fenced, UnknownTopic, StoreError."""
+        """The record's offset. Raises FencedError, UnknownTopicError, StoreError."""
         if item.member is not None and not self.is_member(item.member):
-            raise Fenced(f"{item.member} is no member of its group any more; its records are refused")
+            raise FencedError(f"{item.member} is no member of its group any more; its records are refused")
         topic = self.topic(item.topic)
         if not 0 <= item.partition < topic.partitions:
             raise StoreError(f"topic {item.topic!r} has {topic.partitions} partitions; there is no {item.partition}")
@@ -221,7 +222,8 @@ def is_passing(error: sqlite3.Error) -> bool:
 
 
 class Writer(threading.Thread):
-    """Takes work from any thread; tells `committed` (in this thread) what was made durable, `failed` what never will be."""
+    """Takes work from any thread; tells `committed` (in this thread) what was made durable, `failed` what never will
+    be."""
 
     def __init__(self, path: Path, committed: Callable[[Committed], None]) -> None:
         super().__init__(name=f"log-writer {path.parent.name}", daemon=True)
@@ -234,10 +236,10 @@ class Writer(threading.Thread):
         self.broken: BaseException | None = None
 
     def put(self, item: Append | Call) -> None:
-        """Raises StoreClosed."""
+        """Raises StoreClosedError."""
         with self._wake:
             if self._closing or self.broken is not None:
-                raise StoreClosed("the log is closed") from self.broken
+                raise StoreClosedError("the log is closed") from self.broken
             self._wanted.append(item)
             self.waiting_bytes += item.size
             self._wake.notify()
@@ -279,7 +281,7 @@ class Writer(threading.Thread):
         return batch
 
     def _give_up(self, batch: list[Append | Call]) -> None:
-        error = StoreClosed("the log was closed before this was durable")
+        error = StoreClosedError("the log was closed before this was durable")
         self._committed(Committed([(item.done, error) for item in batch], -1, -1, {}, False, False))
 
     def _write(self, transaction: Transaction, batch: list[Append | Call]) -> None:
