@@ -72,7 +72,7 @@ async def _follow(log_url: str, out: TextIO, stop: asyncio.Event) -> None:
             event = decode_event(value)
             if event.seq > seen:
                 seen = event.seq
-                print(transition_line(event), file=out, flush=True)  # noqa: T201  # this is what --headless is for
+                print(transition_line(event), file=out, flush=True)  # this is what --headless is for
         try:
             await asyncio.wait_for(stop.wait(), 0.2)
         except TimeoutError:
@@ -112,7 +112,9 @@ async def _play(stack: LocalStack, options: DemoOptions, anchor_us: int) -> None
     clock = scaled_clock(options.speed, anchor_us)
     story = play.story_named(options.scenario)
     tasks = [
-        asyncio.ensure_future(play.play(story, stack.compiled, options.seed, stack.mqtt_url, stack.credentials, clock, stop)),
+        asyncio.ensure_future(
+            play.play(story, stack.compiled, options.seed, stack.mqtt_url, stack.credentials, clock, stop)
+        ),
         asyncio.ensure_future(_captions(list(story.captions), options.speed, stop)),
     ]
     if options.headless:
@@ -139,7 +141,10 @@ def run_demo(options: DemoOptions) -> int:
         mqtt_port=free_port(host, MQTT_PORT),
         desk_port=free_port(host, DESK_PORT),
         speed=options.speed,
-        extra={"RAHDAR_CLOCK_ANCHOR_US": str(anchor_us), "RAHDAR_LOG_LEVEL": os.environ.get("RAHDAR_LOG_LEVEL", "WARNING")},
+        extra={
+            "RAHDAR_CLOCK_ANCHOR_US": str(anchor_us),
+            "RAHDAR_LOG_LEVEL": os.environ.get("RAHDAR_LOG_LEVEL", "WARNING"),
+        },
     )
     over = threading.Event()
     say("rahdar: starting broker, pipeline and desk (the first start compiles the detectors: up to a minute)")

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import faust
-
-from agents.transport import on_assigned, on_revoked, read_topic, seek
 from pipeline.detect.checkpoint import Recovery
 from pipeline.detect.engine import Engine
+
+from agents.transport import on_assigned, on_revoked, read_topic, seek
 from pipeline.model import topics
 from pipeline.model.episode import CHANGES_VERSION, ChangeBatch, encode_changes
 from pipeline.model.wire import RawItem, Reject, WireError, decode_observations, encode_reject
@@ -28,7 +28,7 @@ from pipeline.settings import Settings
 
 log = logging.getLogger("rahdar.detect")
 
-CHECKPOINT_S = 1.0        # at most this often, when rows changed
+CHECKPOINT_S = 1.0  # at most this often, when rows changed
 IDLE_CHECKPOINT_S = 30.0  # when only time went on: a restart replays no more Ticks than these
 RETRY_S = (0.1, 5.0)
 
@@ -54,7 +54,12 @@ class DetectStage:
         self.settings = settings
         self.plan = plan
         self.owned: dict[int, Owned] = {}
-        raw: dict[str, Any] = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
+        raw: dict[str, Any] = {
+            "key_type": bytes,
+            "value_type": bytes,
+            "key_serializer": "raw",
+            "value_serializer": "raw",
+        }
         n = settings.partitions
         self.observations = app.topic(topics.OBSERVATIONS.name, partitions=n, **raw)
         self.episodes = app.topic(topics.EPISODES.name, partitions=n, **raw)

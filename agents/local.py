@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import socket
-import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -13,8 +13,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agents.supervise import Supervisor
+import psutil
 from pipeline.ingest.credentials import write_machine_credentials
+
+from agents.supervise import Supervisor
 from pipeline.plan.load import load_plan
 
 
@@ -132,12 +134,7 @@ def resident_bytes(pids: Iterable[int]) -> int:
     """Resident memory of these processes, shared pages counted once each (PSS where the kernel tells it)."""
     total = 0
     for pid in pids:
-        rollup = Path(f"/proc/{pid}/smaps_rollup")
-        try:
-            lines = rollup.read_text().splitlines()
-        except OSError:
-            answer = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S607
-            total += int(answer.stdout.strip() or 0) * 1024
-            continue
-        total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+        with contextlib.suppress(psutil.NoSuchProcess):
+            memory = psutil.Process(pid).memory_full_info()
+            total += getattr(memory, "pss", memory.rss)
     return total

@@ -62,7 +62,7 @@ def address_on_the_lan() -> str:
 def phone_instructions(stack: LocalStack) -> str:
     """Words and a QR code for the terminal. The phone is the vehicle `phone` of the demo's plan."""
     if PHONE_LOGIN not in stack.credentials:
-        return "  (this plan has no login named `phone`; see README, \"Your own phone\")"
+        return '  (this plan has no login named `phone`; see README, "Your own phone")'
     link = configuration_link(
         owntracks_configuration(address_on_the_lan(), stack.mqtt_port, PHONE_LOGIN, stack.credentials[PHONE_LOGIN])
     )

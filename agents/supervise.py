@@ -41,7 +41,7 @@ class Supervisor:
 
     def _start(self, group: tuple[str, ...]) -> None:
         environment = {**os.environ, **self._environment, "RAHDAR_PARENT_FD": str(self._read_fd)}
-        self._children[group] = subprocess.Popen(
+        self._children[group] = subprocess.Popen(  # noqa: S603  # our own program, our own words
             [sys.executable, "-m", "pipeline", "run", *group],
             env=environment,
             pass_fds=(self._read_fd,),

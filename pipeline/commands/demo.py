@@ -25,12 +25,33 @@ def demo_plan() -> Path:
 @click.option("--speed", default=1.0, show_default=True, type=click.FloatRange(0.1, 100), help="How fast time runs.")
 @click.option("--for", "for_s", type=click.FloatRange(min=0), help="End after this many seconds of wall time.")
 @click.option("--headless", is_flag=True, help="Alert transitions as JSON lines on stdout.")
-@click.option("--lan", is_flag=True, help="Let other machines and phones in: listens on every interface, shows a QR code.")
+@click.option(
+    "--lan", is_flag=True, help="Let other machines and phones in: listens on every interface, shows a QR code."
+)
 @click.option("--seed", default=1, show_default=True, help="Of the simulated world.")
-@click.option("--plan", "plan_dir", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Another plan than the demo's.")
-@click.option("--dir", "directory", default=Path(".demo"), show_default=True, type=click.Path(file_okay=False, path_type=Path), help="Where it keeps its data.")
+@click.option(
+    "--plan",
+    "plan_dir",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Another plan than the demo's.",
+)
+@click.option(
+    "--dir",
+    "directory",
+    default=Path(".demo"),
+    show_default=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where it keeps its data.",
+)
 def demo(
-    scenario: str, speed: float, for_s: float | None, headless: bool, lan: bool, seed: int, plan_dir: Path | None, directory: Path
+    scenario: str,
+    speed: float,
+    for_s: float | None,
+    headless: bool,
+    lan: bool,
+    seed: int,
+    plan_dir: Path | None,
+    directory: Path,
 ) -> int:
     """Broker, pipeline, simulated vehicles and the desk on this machine; Ctrl-C ends it."""
     set_up_logging("WARNING")

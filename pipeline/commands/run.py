@@ -39,7 +39,9 @@ def set_up_logging(level: str = "INFO") -> None:
 
 @click.command()
 @click.argument("stages", nargs=-1, required=True, type=click.Choice(STAGES))
-@click.option("--env-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Settings, one NAME=value a line.")
+@click.option(
+    "--env-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Settings, one NAME=value a line."
+)
 def run(stages: tuple[str, ...], env_file: Path | None) -> None:
     """Run the stages of the pipeline: ingest, normalise, detect, alert, record, notify, desk; or all."""
     settings = read_settings(env_file)
@@ -47,7 +49,9 @@ def run(stages: tuple[str, ...], env_file: Path | None) -> None:
     if "all" in stages:
         _run_all(settings)
         return
-    runner = importlib.import_module("agents.run")  # the agents stand over the pipeline: only the command line reaches up to them
+    runner = importlib.import_module(
+        "agents.run"
+    )  # the agents stand over the pipeline: only the command line reaches up to them
     from pipeline.plan.load import PlanError
 
     try:
@@ -69,7 +73,9 @@ def _run_all(settings: Settings) -> None:
         load_plan(settings.plan)  # a bad plan is refused once, here, and not by every child in turn
     except PlanError as error:
         raise BadInput(str(error)) from error
-    supervisor = supervise.Supervisor({f"RAHDAR_{name.upper()}": str(value) for name, value in settings.model_dump(exclude_none=True).items()})
+    supervisor = supervise.Supervisor(
+        {f"RAHDAR_{name.upper()}": str(value) for name, value in settings.model_dump(exclude_none=True).items()}
+    )
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: supervisor.stop())
     supervisor.start()

@@ -9,29 +9,41 @@ import msgspec
 from pipeline.model.episode import Severity
 
 Transition = Literal[
-    "opened", "grew", "amended", "cleared", "acknowledged", "shelved", "unshelved", "escalated",
-    "told", "noted", "handed_over", "merged", "retracted", "closed",
+    "opened",
+    "grew",
+    "amended",
+    "cleared",
+    "acknowledged",
+    "shelved",
+    "unshelved",
+    "escalated",
+    "told",
+    "noted",
+    "handed_over",
+    "merged",
+    "retracted",
+    "closed",
 ]
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
     """An alert as it stands. Two axes: cleared or not, acknowledged or not; `closed_at_us` ends it."""
 
-    id: str                              # of the episode that first raised it
+    id: str  # of the episode that first raised it
     rule: str
     subject: str
     object: str
     region: str
     cell: str
     severity: Severity
-    text: str                            # one sentence: what, where, since when
-    lead: str                            # its first half: what
-    place: str                           # its second half: where, since when
-    response: str                        # what to do, from the plan
+    text: str  # one sentence: what, where, since when
+    lead: str  # its first half: what
+    place: str  # its second half: where, since when
+    response: str  # what to do, from the plan
     owner_post: str
     respond_within_us: int
     began_at_us: int
-    opened_at_us: int                    # by the alert stage's clock
+    opened_at_us: int  # by the alert stage's clock
     cleared_at_us: int | None = None
     acknowledged_at_us: int | None = None
     acknowledged_by: str | None = None
@@ -54,12 +66,12 @@ class AlertEvent(msgspec.Struct, frozen=True, kw_only=True):
     seq: int
     at_us: int
     transition: Transition
-    reason: str                          # the named decision: BEGAN, ENDED, BY_OPERATOR, HELD_SHADOW, ...
-    actor: str                           # "policy" or a person's login
+    reason: str  # the named decision: BEGAN, ENDED, BY_OPERATOR, HELD_SHADOW, ...
+    actor: str  # "policy" or a person's login
     alert: Alert
     detail: str = ""
     command_id: str = ""
-    received_at_us: int = 0              # of the observation that decided it: at_us - received_at_us is what people waited
+    received_at_us: int = 0  # of the observation that decided it: at_us - received_at_us is what people waited
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):

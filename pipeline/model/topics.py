@@ -11,8 +11,8 @@ DAY_S = 86_400
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
     name: str
-    by_cell: bool             # N partitions by cell; else one partition
-    retention_s: int | None   # None: for ever
+    by_cell: bool  # N partitions by cell; else one partition
+    retention_s: int | None  # None: for ever
     compacted: bool = False
 
 

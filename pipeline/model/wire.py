@@ -88,15 +88,15 @@ def decode_reject(data: bytes) -> Reject:
 
 
 COLUMNS: tuple[tuple[str, str], ...] = (
-    ("vehicle", "<i4"),        # index into names
-    ("device", "<i4"),         # index into names
+    ("vehicle", "<i4"),  # index into names
+    ("device", "<i4"),  # index into names
     ("seen_at_us", "<i8"),
     ("received_at_us", "<i8"),
     ("lat", "<f8"),
     ("lon", "<f8"),
     ("seq", "<i8"),
     ("body", "<u8"),
-    ("speed_mps", "<f4"),      # NaN: not said
+    ("speed_mps", "<f4"),  # NaN: not said
     ("course_deg", "<f4"),
     ("accuracy_m", "<f4"),
     ("altitude_m", "<f4"),
@@ -225,7 +225,9 @@ def decode_observations(data: bytes) -> ObservationBatch:
     try:
         magic, version, head_length = _PREFIX.unpack_from(data)
         if magic != _MAGIC or version != OBSERVATIONS_VERSION:
-            raise WireError(f"observations record {magic!r} version {version}; this program reads {OBSERVATIONS_VERSION}")
+            raise WireError(
+                f"observations record {magic!r} version {version}; this program reads {OBSERVATIONS_VERSION}"
+            )
         offset = _PREFIX.size + head_length
         head = _head_decoder.decode(data[_PREFIX.size : offset])
         arrays = {}

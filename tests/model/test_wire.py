@@ -41,7 +41,11 @@ fixes = st.builds(
     flags=st.integers(0, 63),
 )
 others = st.builds(Tick, source=names, at_us=st.integers(0, 2**62)) | st.builds(
-    Press, subject=names, what=st.sampled_from(["sos", "duress"]), seen_at_us=st.integers(0, 2**62), received_at_us=st.just(5)
+    Press,
+    subject=names,
+    what=st.sampled_from(["sos", "duress"]),
+    seen_at_us=st.integers(0, 2**62),
+    received_at_us=st.just(5),
 )
 
 
@@ -61,7 +65,9 @@ def test_observations_come_back_as_they_went(observations: list[Fix | Tick | Pre
 def test_columns_are_views_of_the_record() -> None:
     """Decoding copies nothing: 1,000 fixes are 13 views."""
     builder = BatchBuilder()
-    builder.extend(Fix(vehicle=f"v{i}", device="d", seen_at_us=i, received_at_us=i, lat=1.0, lon=2.0) for i in range(1000))
+    builder.extend(
+        Fix(vehicle=f"v{i}", device="d", seen_at_us=i, received_at_us=i, lat=1.0, lon=2.0) for i in range(1000)
+    )
     fixes = decode_observations(encode_observations(builder.build())).fixes
     for name, dtype in COLUMNS:
         column = getattr(fixes, name)

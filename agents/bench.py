@@ -1,0 +1,272 @@
+"""What the whole system reaches on this machine: from a vehicle's publish to the operator's page, and one worker's throughput."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import yaml
+
+from agents.local import LocalStack, resident_bytes
+
+CENTRE_LAT, CENTRE_LON = 35.1, 73.0
+METRE_LAT = 1 / 111_200.0
+METRE_LON = METRE_LAT / math.cos(math.radians(CENTRE_LAT))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of `rahdar bench`."""
+
+    name: str
+    value: float
+    unit: str
+    target: float | None
+    seed: int
+    episodes: int
+    conditions: str
+
+
+def write_plan(directory: Path, vehicles: int) -> Path:
+    """A plan in which every vehicle has a forbidden area of its own, told at the first fix inside."""
+    plan = directory / "plan"
+    plan.mkdir(parents=True, exist_ok=True)
+
+    def put(name: str, content: dict[str, Any]) -> None:
+        (plan / name).write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+
+    words = {"en": "Bench", "ur": "پیمائش"}
+    put(
+        "region.yaml",
+        {
+            "id": "bench",
+            "name": words,
+            "timezone": "Asia/Karachi",
+            "invented": True,
+            "cells": ["bench"],
+            "bounds": {"west": 72.5, "south": 34.5, "east": 73.5, "north": 35.7},
+        },
+    )
+    put(
+        "rules.yaml",
+        {
+            "rules": {
+                "area.forbidden": {
+                    "mode": "live",
+                    "severity": "high",
+                    "owner": "bench",
+                    "respond_within": "5 min",
+                    "response": "None: a measurement.",
+                    "dwell": "0 s",
+                }
+            }
+        },
+    )
+    areas, cars = [], []
+    for i in range(vehicles):
+        lat, lon = home_of(i)
+        circle = {"lat": round(lat, 6), "lon": round(lon, 6), "radius_m": 200}
+        areas.append(
+            {
+                "id": f"a-{i}",
+                "name": words,
+                "kind": "forbidden",
+                "circle": circle,
+                "rules": [{"rule": "area.forbidden"}],
+            }
+        )
+        cars.append({"id": f"v-{i}", "call_sign": f"V-{i}", "kind": "pickup", "role": "patrol", "devices": [f"d-{i}"]})
+    put("areas.yaml", {"areas": areas})
+    put("vehicles.yaml", {"vehicles": cars})
+    return plan
+
+
+def home_of(i: int) -> tuple[float, float]:
+    """Where the area of vehicle i is: a grid of 3 km."""
+    return CENTRE_LAT + (i % 10 - 5) * 3000 * METRE_LAT, CENTRE_LON + (i // 10 - 5) * 3000 * METRE_LON
+
+
+def fix(i: int, seq: int, seen_at: str, east_m: float) -> bytes:
+    lat, lon = home_of(i)
+    return json.dumps(
+        {
+            "kind": "fix",
+            "vehicle": f"v-{i}",
+            "device": f"d-{i}",
+            "seq": seq,
+            "seen_at": seen_at,
+            "lat": round(lat, 7),
+            "lon": round(lon + east_m * METRE_LON, 7),
+            "speed_mps": 10.0,
+            "accuracy_m": 5,
+        }
+    ).encode()
+
+
+async def measure_latency(
+    fixes_per_second: int = 500, seconds: int = 60, vehicles: int = 50, seed: int = 1, memory: bool = True
+) -> list[Row]:
+    """Publish `fixes_per_second`; every vehicle goes into its area and out again; time from the publish to the desk's event."""
+    publish: Any = __import__("simulators.publish", fromlist=["Publisher"])
+    devices: Any = __import__("simulators.devices", fromlist=["Message"])
+    from pipeline.clock import WallClock
+    from pipeline.desk.operators import one_time_link
+    from pipeline.model.times import format_us
+
+    rng = np.random.default_rng(seed)
+    with tempfile.TemporaryDirectory(prefix="rahdar-bench-") as name:
+        directory = Path(name)
+        stack = LocalStack(directory / "system", write_plan(directory, vehicles))
+        stack.start()
+        try:
+            if not await asyncio.to_thread(stack.wait_ready, 180):
+                raise TimeoutError("the system did not come up within three minutes")
+            clock = WallClock()
+            published: dict[str, list[float]] = {f"v-{i}": [] for i in range(vehicles)}
+            waits: list[float] = []
+            inside = np.zeros(vehicles, bool)
+            due = rng.uniform(1, 6, vehicles)
+            step_us = 1_000_000 // fixes_per_second
+            start_us = clock.now_us() + 2_000_000
+            total = fixes_per_second * seconds
+
+            def messages() -> Iterator[Any]:
+                for n in range(total):
+                    i = n % vehicles
+                    at_us = start_us + n * step_us
+                    if n / fixes_per_second > due[i]:
+                        inside[i] = not inside[i]
+                        due[i] = n / fixes_per_second + (1.0 if inside[i] else float(rng.uniform(2, 6)))
+                        if inside[i]:
+                            published[f"v-{i}"].append(at_us / 1e6)
+                    payload = fix(i, n, format_us(at_us), 0.0 if inside[i] else 800.0)
+                    yield devices.Message(at_us, f"d-{i}", f"v1/0/d-{i}/native", payload)
+
+            stop = asyncio.Event()
+            client = await _log_in(one_time_link(stack.directory, stack.desk_url), stack.desk_url)
+            opened: list[tuple[str, float]] = []
+            listener = asyncio.ensure_future(_listen(client, opened, clock))
+            publisher = publish.Publisher(stack.mqtt_url, stack.credentials, clock)
+            memory_at: list[tuple[float, int]] = []
+            watcher = asyncio.ensure_future(_weigh(stack, memory_at)) if memory else None
+            cpu_before, wall_before = _cpu(stack), time.monotonic()
+            await publisher.run(messages(), stop)
+            cpu_s, wall_s = _cpu(stack) - cpu_before, time.monotonic() - wall_before
+            await asyncio.sleep(3)
+            listener.cancel()
+            if watcher:
+                watcher.cancel()
+            await client.aclose()
+            queues = {vehicle: list(times) for vehicle, times in published.items()}
+            for subject, at_s in opened:
+                if queues.get(subject):
+                    waits.append(at_s - queues[subject].pop(0))
+            missing = sum(len(times) for times in queues.values())
+        finally:
+            await asyncio.to_thread(stack.close)
+    if not waits:
+        raise RuntimeError("no alert came to the desk")
+    waits_ms = np.array(waits) * 1000
+    conditions = f"embedded, {fixes_per_second} fixes/s for {seconds} s, {vehicles} devices, all processes and the load on one machine"
+    rows = [
+        Row(
+            "latency.publish_to_desk_p50", float(np.percentile(waits_ms, 50)), "ms", 60.0, seed, len(waits), conditions
+        ),
+        Row(
+            "latency.publish_to_desk_p99", float(np.percentile(waits_ms, 99)), "ms", 250.0, seed, len(waits), conditions
+        ),
+        Row("latency.alerts_missing", float(missing), "alerts", 0.0, seed, len(waits), conditions),
+        Row(
+            "latency.messages_unacknowledged",
+            float(publisher.sent - publisher.acked),
+            "messages",
+            0.0,
+            seed,
+            len(waits),
+            conditions,
+        ),
+        Row("latency.cpu", cpu_s / wall_s, "cores", None, seed, len(waits), conditions),
+    ]
+    if memory_at and seconds >= 150:
+        early = [b for at, b in memory_at if 60 <= at <= 120]
+        late = [b for at, b in memory_at if at >= memory_at[-1][0] - 60]
+        rows.append(
+            Row(
+                "latency.memory_last_minute_over_minute_2",
+                max(late) / max(early),
+                "ratio",
+                1.05,
+                seed,
+                len(waits),
+                conditions,
+            )
+        )
+    if memory_at:
+        rows.append(Row("latency.memory", memory_at[-1][1] / 2**20, "MiB", 600.0, seed, len(waits), conditions))
+    return rows
+
+
+def _cpu(stack: LocalStack) -> float:
+    """CPU seconds that the system's processes have used; the load generator is not among them."""
+    import psutil
+
+    assert stack.supervisor is not None
+    used = 0.0
+    for pid in stack.supervisor.pids.values():
+        times = psutil.Process(pid).cpu_times()
+        used += times.user + times.system
+    return used
+
+
+async def _weigh(stack: LocalStack, memory_at: list[tuple[float, int]]) -> None:
+    began = time.monotonic()
+    while True:
+        assert stack.supervisor is not None
+        memory_at.append((time.monotonic() - began, resident_bytes(stack.supervisor.pids.values())))
+        await asyncio.sleep(2)
+
+
+async def _log_in(link: str, desk_url: str) -> httpx.AsyncClient:
+    """Log in as a person would: open the link, press its button."""
+    client = httpx.AsyncClient(base_url=desk_url, timeout=httpx.Timeout(10, read=None), headers={"Origin": desk_url})
+    token = link.rsplit("token=", 1)[1]
+    answer = await client.post("/enter", data={"token": token})
+    if answer.status_code >= 400:
+        raise PermissionError(f"the desk refused the link: {answer.status_code} {answer.text[:200]}")
+    return client
+
+
+async def _listen(client: httpx.AsyncClient, opened: list[tuple[str, float]], clock: Any) -> None:
+    """Read the desk's events as its page does; note when an alert first shows."""
+    seen: set[str] = set()
+    async with client.stream("GET", "/api/events") as answer:
+        async for line in answer.aiter_lines():
+            if not line.startswith("data:"):
+                continue
+            now_s = clock.now_us() / 1e6
+            for alert in _alerts_in(json.loads(line[5:])):
+                if alert["id"] not in seen:
+                    seen.add(alert["id"])
+                    opened.append((alert["subject"], now_s))
+
+
+def _alerts_in(data: Any) -> Iterator[dict[str, Any]]:
+    """Alerts wherever the event carries them."""
+    if isinstance(data, dict):
+        if {"id", "rule", "subject", "severity"} <= data.keys():
+            yield data
+        else:
+            for value in data.values():
+                yield from _alerts_in(value)
+    elif isinstance(data, list):
+        for value in data:
+            yield from _alerts_in(value)
