@@ -101,14 +101,15 @@ class GuardedConsumer(Consumer):
         """Gaps need no bookkeeping: what was not delivered holds nothing back."""
 
     async def wait_empty(self) -> None:
-        """Wait for what agents are busy with, but not for ever: what is not acknowledged is delivered again."""
-        deadline = monotonic() + self.app.patience_s
-        while not self.should_stop and self._unacked_messages and monotonic() < deadline:
-            await self.commit()
-            if self._unacked_messages:
-                await self._wait_for_ack(timeout=1)
-                self._clean_unacked_messages()
+        """Wait for agents that are at work, but not for ever; what is not acknowledged then is delivered again."""
+        await self._until_idle()
         await self.commit_and_end_transactions()
+
+    async def _until_idle(self) -> None:
+        deadline = monotonic() + self.app.patience_s
+        # Faust tells nobody when a stream's body is done
+        while self.app.busy_streams() and monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
 
     # ---- coming and going of partitions ----------------------------------------------------------------------------
 
@@ -117,10 +118,7 @@ class GuardedConsumer(Consumer):
         self.stop_flow()
         self.app.flow_control.suspend()
         self.app.flow_control.clear()
-        deadline = monotonic() + self.app.patience_s
-        # Faust tells nobody when a stream's body is done
-        while self.app.busy_streams() and monotonic() < deadline:  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
+        await self._until_idle()
         async with self._positioning:
             for hook in self.app.revoked_hooks:
                 await hook(set(tps))
@@ -302,11 +300,19 @@ class App(faust.App):
         else:
             await super()._stop_consumer()
 
+    @staticmethod
+    def guard(transport: TransportT) -> TransportT:
+        """Let this transport make guarded consumers and producers."""
+        changed = cast(Any, transport)
+        changed.Consumer = _with(GuardedConsumer, type(transport).Consumer)
+        changed.Producer = _with(GuardedProducer, type(transport).Producer)
+        return transport
+
     def _new_transport(self) -> TransportT:
-        return _guard(super()._new_transport())
+        return self.guard(super()._new_transport())
 
     def _new_producer_transport(self) -> TransportT:
-        return _guard(super()._new_producer_transport())
+        return self.guard(super()._new_producer_transport())
 
     def _new_producer(self) -> ProducerT:
         return self.transport.create_producer(beacon=self.beacon)
@@ -320,14 +326,6 @@ def _with(guard: type[T], inner: type) -> type[T]:
     if made is None:
         made = _guarded[guard, inner] = type(f"Guarded{inner.__name__}", (guard, inner), {})
     return made
-
-
-def _guard(transport: TransportT) -> TransportT:
-    """Let this transport make guarded consumers and producers."""
-    changed = cast(Any, transport)
-    changed.Consumer = _with(GuardedConsumer, type(transport).Consumer)
-    changed.Producer = _with(GuardedProducer, type(transport).Producer)
-    return transport
 
 
 def _partitioner(key: bytes | None, all_partitions: list[int], available: list[int]) -> int:
