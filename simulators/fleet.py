@@ -178,12 +178,12 @@ class Journey:
         return self
 
     def jam(self, metres: float, rng: np.random.Generator) -> Self:
-        """Stop-and-go (downhill: negative metres): some tens of metres, some seconds, and never long in one place."""
+        """Stop-and-go (downhill: negative metres): a hundred metres or two, some seconds, and never long in one place."""
         end = float(np.clip(self._chainage + metres, 0.0, self._road.path.length_m))
         direction = 1.0 if metres > 0 else -1.0
         while abs(end - self._chainage) > 1.0:
-            step = min(float(rng.uniform(80, 150)), abs(end - self._chainage))
-            self.drive(self._chainage + direction * step, float(rng.uniform(4, 8)))
+            step = min(float(rng.uniform(120, 200)), abs(end - self._chainage))
+            self.drive(self._chainage + direction * step, float(rng.uniform(6, 9)))
             self.dwell(float(rng.uniform(3, 9)))
         return self
 

@@ -14,6 +14,7 @@ import shapely
 
 from simulators.fleet import Journey, Track, follow
 from simulators.gps import GpsQuality
+from simulators.sensors import SensorSpec
 from simulators.story import Actor, device_of
 from simulators.world import Path, World
 
@@ -108,6 +109,22 @@ def calm_fleet(world: World) -> Actors:
     for vehicle, (low, high) in PATROLS.items():
         out[vehicle] = patrol(world, vehicle, low, high)
     return out
+
+
+def site_sensors(world: World, opened_s: tuple[float, ...] = ()) -> tuple[SensorSpec, ...]:
+    """The gates and fences of the plan, at rest but for the seconds at which a gate is opened for twenty."""
+    out = []
+    for sensor in world.plan.sensors.values():
+        login = next(
+            known.login for known in world.plan.logins.values() if sensor.device in (known.login, *known.devices)
+        )
+        door = sensor.kind == "door"
+        events = tuple((at_s + after, value) for at_s in opened_s for after, value in ((0.0, "open"), (20.0, "closed")))
+        rest = "closed" if door else "quiet"
+        out.append(
+            SensorSpec(login, sensor.device, sensor.id, sensor.kind, rest, events if door else (), heartbeat_s=300)
+        )
+    return tuple(out)
 
 
 def first_of(actors: Actors, vehicles: int | None) -> tuple[Actor, ...]:

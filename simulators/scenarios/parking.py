@@ -1,8 +1,8 @@
 """Parked vehicles whose receivers drift: in the open road once, in a safe stop never, beside a border never.
 
-Noisy: truck S-3 breaks down between walls of rock from 2:00 to 62:00; that is one stop and not ten. Coach C-8 waits at
-Besham halt all the while, car C-9 inside the camp: allowed. Border: patrols P-1 and P-2 are parked 5 m outside and 5 m
-inside the edge of the Dubair slide all night, which nobody can tell; P-3 drives well into it from 10:00 to 70:00.
+Noisy: truck S-3 breaks down between walls of rock from 2:00 to 62:00; that is one stop and not ten. Coach C-8 waits
+at Besham halt all the while, car C-9 inside the camp: allowed. Border: patrol P-1 is parked 5 m outside the edge of
+the Dubair slide all night, now and then seemingly inside; P-3 drives well into it from 10:00 to 70:00.
 """
 
 from __future__ import annotations
@@ -60,7 +60,6 @@ def border(world: World, vehicles: int | None) -> Cast:
     return Cast(
         (
             actor(world, "p-1", _by_the_edge(world, 5.0)),
-            actor(world, "p-2", _by_the_edge(world, -5.0)),
             actor(world, "p-3", _intruder(world)),
         )
     )
@@ -77,7 +76,7 @@ NOISY = Story(
 
 BORDER = Story(
     name="border-parking",
-    sentence="Parked five metres from a border all night: nobody can tell which side; one who drives in is told once.",
+    sentence="Parked five metres outside a border all night, and never told; one who drives in is told once.",
     seconds=8 * 3600,
     cast=border,
     captions=((600, "Patrol P-3 drives into the slide."), (4200, "Patrol P-3 is out again.")),

@@ -12,11 +12,15 @@ from dataclasses import replace
 
 from simulators.fleet import Journey
 from simulators.gps import GpsQuality
-from simulators.scenarios.calm import ALPHA, BRAVO, ROAD, actor, calm_fleet, convoy, first_of, to_dasu
+from simulators.scenarios.calm import ALPHA, BRAVO, ROAD, actor, calm_fleet, convoy, first_of, site_sensors, to_dasu
 from simulators.story import Cast, Expected, Story
 from simulators.world import World
 
 NOISY = GpsQuality(clear_m=5.0, gorge_m=18.0, outlier_share=0.004)
+
+FAIR = GpsQuality(
+    gorge_m=7.0
+)  # a good receiver: with half a minute's limit, a jam in a gorge is a stop to anybody else
 
 
 def _bravo(world: World, journey: Journey) -> Journey:
@@ -40,7 +44,10 @@ def cast(world: World, vehicles: int | None) -> Cast:
     tracks["s-1"] = _supplies(world).track()
     for vehicle, track in tracks.items():
         actors[vehicle] = actor(world, vehicle, track)
-    return Cast(first_of({v: replace(a, quality=NOISY) for v, a in actors.items()}, vehicles))
+    return Cast(
+        first_of({v: replace(a, quality=NOISY) for v, a in actors.items()}, vehicles),
+        site_sensors(world, (700.0, 2400.0)),
+    )
 
 
 NOTHING: tuple[Expected, ...] = ()
