@@ -93,12 +93,9 @@ def share_out(
     owner: dict[int, str] = {}
     for number in numbers:  # first those that stay where they are
         member = had.get(number, "")
-        if member in room and (room[member] > 0 or extra > 0):
-            if room[member] > 0:
-                room[member] -= 1
-            else:
-                extra -= 1
-                room[member] -= 1
+        if member in room and (room[member] > 0 or (room[member] == 0 and extra > 0)):
+            extra -= room[member] == 0
+            room[member] -= 1
             owner[number] = member
     for number in numbers:
         if number not in owner:
