@@ -181,11 +181,11 @@ class Journey:
         """Stop-and-go (downhill: negative metres): a hundred metres or two, some seconds, and never long in one place."""
         end = float(np.clip(self._chainage + metres, 0.0, self._road.path.length_m))
         direction = 1.0 if metres > 0 else -1.0
-        while abs(end - self._chainage) > 1.0:
-            step = min(float(rng.uniform(120, 200)), abs(end - self._chainage))
+        while abs(end - self._chainage) > 200.0:
+            step = float(rng.uniform(120, 200))
             self.drive(self._chainage + direction * step, float(rng.uniform(6, 9)))
             self.dwell(float(rng.uniform(3, 9)))
-        return self
+        return self.drive(end, 8.0)
 
     def track(self) -> Track:
         self._stop()
