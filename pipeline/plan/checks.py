@@ -7,11 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pipeline.plan import schema
 from pipeline.plan.faults import Fault, nearest
 from pipeline.plan.ground import check_area, check_place, check_route, km_range
-from pipeline.plan.read import Placed, RegionSource
+from pipeline.plan.read import ANYTHING, Placed, RegionSource
 from pipeline.plan.rules import AREA_RULES, RULES
 from pipeline.plan.times import ZONES, instant_us
-
-_ANY = "*"  # a file that could not be read may declare anything
 
 
 def check(sources: Sequence[RegionSource]) -> list[Fault]:
@@ -20,7 +18,7 @@ def check(sources: Sequence[RegionSource]) -> list[Fault]:
     known = {kind: _known(sources, kind) for kind in ("areas", "routes", "vehicles", "convoys", "sensors")}
     cells = {cell for source in sources if source.region for cell in source.region.item.all_cells}
     if any(source.region is None for source in sources):
-        cells.add(_ANY)
+        cells.add(ANYTHING)
     faults += _twice(sources)
     for source in sources:
         if source.region is not None:
@@ -58,7 +56,7 @@ def _unknown(
     *,
     single: bool = False,
 ) -> Iterator[Fault]:
-    if _ANY in known:
+    if ANYTHING in known:
         return
     for number, name in enumerate(names):
         if name not in known:
@@ -87,21 +85,24 @@ def _twice(sources: Sequence[RegionSource]) -> Iterator[Fault]:
 
     def claim(space: str, name: str, entry: Placed[schema.Entry], at: tuple[str | int, ...]) -> Iterator[Fault]:
         first = seen.setdefault((space, name), entry)
-        if first is not entry or at == ("again",):
+        if first is not entry:
             line = first.tree.line_of(first.path)
             where = f"{first.key} in {first.tree.file}" + (f" on line {line}" if line else "")
-            yield entry.fault(
-                () if at == ("again",) else at, name, f"the {space} is taken by {where}", "Give each an id of its own"
-            )
+            yield entry.fault(at, name, f"the {space} is taken by {where}", "Give each an id of its own")
+
+    def claim_each(
+        space: str, names: Sequence[str], entry: Placed[schema.Entry], at: tuple[str | int, ...]
+    ) -> Iterator[Fault]:
+        for number, name in enumerate(names):
+            if name in names[:number]:
+                yield entry.fault((*at, number), name, f"the {space} stands twice", "Remove one of the two")
+            else:
+                yield from claim(space, name, entry, (*at, number))
 
     for source in sources:
         if source.region:
             yield from claim("region", source.region.item.id, source.region, ("id",))
-            cells = source.region.item.all_cells
-            for number, cell in enumerate(cells):
-                yield from claim(
-                    "cell", cell, source.region, ("again",) if cell in cells[:number] else ("cells", number)
-                )
+            yield from claim_each("cell", source.region.item.all_cells, source.region, ("cells",))
         for kind in ("areas", "routes", "movements"):
             for entry in getattr(source, kind):
                 yield from claim(f"id of {kind}", entry.item.id, entry, ("id",))
@@ -109,21 +110,17 @@ def _twice(sources: Sequence[RegionSource]) -> Iterator[Fault]:
             for entry in getattr(source, kind):
                 yield from claim("subject", entry.item.id, entry, ("id",))
         for vehicle in source.vehicles:
-            sign = vehicle.item.call_sign or vehicle.item.id.upper()
-            yield from claim("call sign", sign, vehicle, ("call_sign",))
-            ids = [d.id for d in vehicle.item.devices]
-            for number, device in enumerate(ids):
+            if seen["subject", vehicle.item.id] is vehicle:  # else its sign is taken too, and once is enough said
                 yield from claim(
-                    "device", device, vehicle, ("again",) if device in ids[:number] else ("devices", number)
+                    "call sign", vehicle.item.call_sign or vehicle.item.id.upper(), vehicle, ("call_sign",)
                 )
+            yield from claim_each("device", [d.id for d in vehicle.item.devices], vehicle, ("devices",))
         for sensor in source.sensors:
             yield from claim("device", sensor.item.device.id, sensor, ("device",))
     for source in sources:  # a gateway's login is a name beside the devices'
         for login in source.logins:
             yield from claim("device", login.item.login, login, ("login",))
-            for number, device in enumerate(login.item.devices):
-                again = device in login.item.devices[:number]
-                yield from claim("gateway's device", device, login, ("again",) if again else ("devices", number))
+            yield from claim_each("gateway's device", login.item.devices, login, ("devices",))
 
 
 def _region(entry: Placed[schema.RegionIn]) -> Iterator[Fault]:
@@ -151,7 +148,7 @@ def _rules(source: RegionSource) -> Iterator[Fault]:
                 ("respond_within", "Say how soon, as in respond_within: 3 min"),
             ):
                 if getattr(rule, key) is None:
-                    yield entry.fault((), key, f"a rule that runs ({rule.mode}) must name its {key}", why)
+                    yield entry.fault((key,), "", f"a rule that runs ({rule.mode}) must name its {key}", why)
         if "high_at_m" in params and params["high_at_m"] > params["critical_at_m"]:
             yield entry.fault(
                 ("high_at_m",), params["high_at_m"], "high begins beyond critical", "Make high_at_m the smaller one"
@@ -172,6 +169,9 @@ def _area(area: Placed[schema.AreaIn], source: RegionSource, known: dict[str, se
                 "no rule of areas",
                 nearest(rule.rule, AREA_RULES, f"Use {', '.join(AREA_RULES)}"),
             )
+        elif rule.mode in ("shadow", "live") and (own := source.rules.get(rule.rule)) and own[0].item.mode == "off":
+            cure = "Switch it on there, with owner, response and respond_within"
+            yield area.fault((*at, "mode"), rule.mode, "the region's rules.yaml has this rule off", cure)
         elif source.rules_read and rule.rule not in source.declared.get("rules", ()):
             cure = f"Add {rule.rule} to rules.yaml with owner, response and respond_within"
             yield area.fault((*at, "rule"), rule.rule, "the region's rules.yaml does not have this rule", cure)
@@ -180,7 +180,7 @@ def _area(area: Placed[schema.AreaIn], source: RegionSource, known: dict[str, se
 
 def _convoy(convoy: Placed[schema.ConvoyIn], known: dict[str, set[str]]) -> Iterator[Fault]:
     item = convoy.item
-    if _ANY not in known["vehicles"]:
+    if ANYTHING not in known["vehicles"]:
         for number, name in enumerate(item.members):
             if name not in known["vehicles"]:
                 cure = nearest(name, known["vehicles"], "Members are vehicles; declare it, or remove it here")

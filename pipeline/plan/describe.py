@@ -68,7 +68,7 @@ def where(plan: CompiledPlan, xy: tuple[float, float], route_hint: str | None = 
             distance = max(1, round(distance_m / 1000))
             parts.append(words["from"].format(distance=distance, direction=words[direction], place=name))
     if not parts:
-        lat, lon = plan.projection.to_lonlat(x, y)
+        lon, lat = plan.projection.to_lonlat(x, y)
         parts.append(f"{float(lat):.4f}, {float(lon):.4f}")
     return Where(
         text=words["join"].join(parts),

@@ -48,9 +48,10 @@ def shown(value: object) -> str:
     return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
 
 
-def bad(problem: str, cure: str) -> PydanticCustomError:
-    """An error for validators to raise: its problem and cure reach the fault unchanged."""
-    return PydanticCustomError("plan", "{problem}. {cure}", {"problem": problem, "cure": cure})
+def bad(problem: str, cure: str, value: str = "") -> PydanticCustomError:
+    """An error for validators to raise: its problem and cure reach the fault unchanged; `value` when the input is
+    too much to quote."""
+    return PydanticCustomError("plan", "{problem}. {cure}", {"problem": problem, "cure": cure, "value": value})
 
 
 def nearest(word: str, known: Iterable[str], otherwise: str = "") -> str:

@@ -7,8 +7,9 @@ Distances here are great circles: good enough to find a fault, before there is a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
-from math import asin, cos, hypot, radians, sin, sqrt
+from math import asin, cos, radians, sin, sqrt
 
 import shapely
 from shapely.validation import explain_validity
@@ -92,20 +93,20 @@ def check_area(area: Placed[schema.AreaIn], bounds: schema.BoundsIn | None) -> I
     )
     limit = MAX_DISTRICT_SPAN_M if item.kind in ("district", "zone") else MAX_SPAN_M
     if span > limit:
-        problem = f"the area is too big: a {item.kind} spans at most {limit / 1000:.0f} km"
+        problem = f"the area is too big: one of kind {item.kind} spans at most {limit / 1000:.0f} km"
         yield area.fault(("polygon",), f"{span / 1000:.0f} km", problem, "Look for a wrong digit in a corner")
         return
     polygon = shapely.Polygon([(lon, lat) for lat, lon in corners])
-    if not polygon.is_valid:
+    if shapely.MultiPoint([(lon, lat) for lat, lon in corners]).convex_hull.area == 0:
+        yield area.fault(
+            ("polygon",), f"{len(corners)} corners", "the corners lie on one line", "Move one, or give a circle"
+        )
+    elif not polygon.is_valid:
         why = explain_validity(polygon)
         at = why[why.find("[") :] if "[" in why else ""
         problem = "the polygon's border crosses or touches itself" + (f" near longitude, latitude {at}" if at else "")
         yield area.fault(
             ("polygon",), f"{len(corners)} corners", problem, "List the corners in the order in which one walks around"
-        )
-    elif hypot(max(lats) - min(lats), max(lons) - min(lons)) == 0 or polygon.area == 0:
-        yield area.fault(
-            ("polygon",), f"{len(corners)} corners", "the corners lie on one line", "Move one, or give a circle"
         )
 
 
@@ -124,12 +125,8 @@ def check_route(route: Placed[schema.RouteIn], bounds: schema.BoundsIn | None) -
         yield route.fault(("line",), f"{len(line)} points", f"a route has at most {MAX_VERTICES}", cure)
         return
     if found := _outside(line, bounds):
-        yield route.fault(
-            ("line", found[0]),
-            f"point {found[0] + 1}: {line[found[0]][0]:g}, {line[found[0]][1]:g}",
-            found[1],
-            found[2],
-        )
+        number, problem, cure = found
+        yield _at_point(route, number + 1, "{:g}, {:g}".format(*line[number]), problem, cure)
     else:
         yield from _steps(route)
     exit_width = item.exit_width_m
@@ -152,6 +149,19 @@ def check_route(route: Placed[schema.RouteIn], bounds: schema.BoundsIn | None) -
         yield from km_range(route, at, limit.from_km, limit.to_km, item)
 
 
+def _at_point(route: Placed[schema.RouteIn], number: int, value: str, problem: str, cure: str) -> Fault:
+    """A fault of the n-th point of a line, on the very line of the file when the points are a block of text."""
+    fault = route.fault(("line", number - 1), value, problem, cure)
+    entry = route.tree.data["routes"][route.path[1]]["line"]
+    if isinstance(entry, str) and fault.line is not None and "\n" in entry:
+        before = 0
+        for row, text in enumerate(entry.split("\n"), 1):
+            before += len(text.split())
+            if before >= number:
+                return replace(fault, line=fault.line + row)
+    return fault
+
+
 def _steps(route: Placed[schema.RouteIn]) -> Iterator[Fault]:
     line = route.item.line
     repeated = jumps = 0
@@ -160,16 +170,13 @@ def _steps(route: Placed[schema.RouteIn]) -> Iterator[Fault]:
         if step < 0.05:
             repeated += 1
             if repeated <= _MOST:
-                yield route.fault(
-                    ("line", number - 1), f"point {number}", "the point before is repeated", "Remove one of the two"
-                )
+                yield _at_point(route, number, "{:g}, {:g}".format(*b), "the point before is repeated", "Remove one")
         elif step > MAX_STEP_M:
             jumps += 1
             if jumps <= _MOST:
                 problem = f"it lies {step / 1000:.1f} km from the point before; at most {MAX_STEP_M / 1000:.0f} km"
-                yield route.fault(
-                    ("line", number - 1), f"point {number}", problem, "Look for a wrong digit, or give points between"
-                )
+                cure = "Look for a wrong digit, or give points between"
+                yield _at_point(route, number, "{:g}, {:g}".format(*b), problem, cure)
 
 
 def _km(

@@ -84,7 +84,9 @@ def _geojson(data: bytes) -> Iterator[Shape]:
         raise ImportRefusedError(f"this is no JSON: {error}") from error
     if not isinstance(root, dict):
         raise ImportRefusedError("this is no GeoJSON: it is a list")
-    features = root.get("features", [root]) if root.get("type") == "FeatureCollection" else [root]
+    features = root.get("features") if root.get("type") == "FeatureCollection" else [root]
+    if not isinstance(features, list):
+        raise ImportRefusedError("this is no GeoJSON: its features are no list")
     for feature in features:
         if not isinstance(feature, dict):
             raise ImportRefusedError("this is no GeoJSON: a feature is no object")
@@ -92,7 +94,8 @@ def _geojson(data: bytes) -> Iterator[Shape]:
         name = properties.get("name") or properties.get("id") or "" if isinstance(properties, dict) else ""
         geometry = feature.get("geometry") if feature.get("type") == "Feature" else feature
         try:
-            yield from _geometry(geometry or {}, str(name))
+            if isinstance(geometry, dict):  # null is a feature without a place
+                yield from _geometry(geometry, str(name))
         except (TypeError, ValueError, KeyError) as error:
             if isinstance(error, ImportRefusedError):
                 raise

@@ -31,6 +31,9 @@ LISTS: dict[str, tuple[tuple[str, type[schema.Entry]], ...]] = {
 FILES = ("region.yaml", "rules.yaml", *LISTS)
 NEEDED = ("region.yaml", "rules.yaml")
 MAX_ENTRIES = 20_000
+ANYTHING = "*"
+"""Among the declared ids when a list cannot be read: it may declare anything, so no reference to it is called
+unknown."""
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _ID_FIELDS = {"logins": "login"}
@@ -90,10 +93,9 @@ def read_region(folder: Path, label: str) -> RegionSource:
         data, tree = read_file(folder / name, prefix + name)
         source.content[name] = data
         source.faults += tree.faults
-        if any(not fault.key for fault in tree.faults):
-            source.declared.update({kind: set() for kind, _ in LISTS.get(name, ())})
+        if tree.faults and tree.data is None:
             for kind, _ in LISTS.get(name, ()):
-                source.declared[kind].add("*")
+                source.declared[kind] = {ANYTHING}
             continue
         if name == "region.yaml":
             source.region = _entry(schema.RegionIn, tree, (), "region", tree.data, source.faults)
@@ -109,18 +111,21 @@ def _lists(name: str, tree: Tree, source: RegionSource) -> None:
     if tree.data is None:
         return
     if not isinstance(tree.data, dict):
+        source.declared.update({kind: {ANYTHING} for kind in kinds})
         source.faults.append(
             _misplaced(tree, (), "", f"the file is no mapping with {' and '.join(kinds)}", f"Begin it with {kinds[0]}:")
         )
         return
     for key in tree.data:
         if key not in kinds:
+            source.declared.update({kind: {ANYTHING} for kind in kinds if kind not in tree.data})
             source.faults.append(_misplaced(tree, (key,), key, "unknown key", nearest(key, kinds)))
     for kind, model in LISTS[name]:
         entries = tree.data.get(kind)
         if entries is None:
             continue
         if not isinstance(entries, list):
+            source.declared[kind] = {ANYTHING}
             source.faults.append(
                 _misplaced(tree, (kind,), kind, "not a list", "Begin every entry with a dash: - id: ...")
             )
@@ -235,7 +240,7 @@ def _pydantic_fault(model: type[schema.Entry], tree: Tree, path: KeyPath, key: s
     line = tree.line_of((*path, *at))
     where = _joined(key, at)
     if kind == "plan":
-        value = "" if isinstance(detail["input"], dict) else value
+        value = str(context.get("value") or ("" if isinstance(detail["input"], dict) else value))
         return Fault(tree.file, where, value, str(context["problem"]), str(context["cure"]), line)
     problem, cure = _said(model, kind, context, at)
     return Fault(tree.file, where, "" if kind in ("missing", "extra_forbidden") else value, problem, cure, line)
@@ -271,7 +276,9 @@ def _said(model: type[schema.Entry], kind: str, context: Mapping[str, Any], at: 
             "less_than_equal": "at most",
         }[kind]
         limit = next(iter(context.values()))
-        return "out of range", f"Give {sign} {limit}{' us' if last in ('dwell', 'interval', 'respond_within') else ''}"
+        if last in ("dwell", "interval", "respond_within"):
+            return "out of range", f"Give {sign} {limit / 1e6:g} s"
+        return "out of range", f"Give {sign} {limit:g}"
     if kind in ("too_short", "too_long"):
         limit = context.get("min_length", context.get("max_length"))
         return f"{context['actual_length']} entries", f"Give {'at least' if kind == 'too_short' else 'at most'} {limit}"

@@ -50,10 +50,8 @@ def _line(value: Any) -> Any:
         try:
             lat, lon = map(float, pair.split(","))
         except ValueError as error:
-            raise bad(
-                f'point {number} is "{pair[:40]}"',
-                "Write latitude,longitude with a comma and no blank, as in 35.105,73.003",
-            ) from error
+            cure = "Write latitude,longitude with a comma and no blank, as in 35.105,73.003"
+            raise bad("this is no point", cure, f"point {number}: {pair[:40]}") from error
         points.append(_lat_lon([lat, lon]))
     return points
 

@@ -161,7 +161,7 @@ def _key(event: Any, top: _Open, line: int, tree: Tree) -> None:
     top.key = str(event.value)
     path = (*top.path, top.key)
     if top.key in top.value:
-        where = ".".join(map(str, path))
+        where = "".join(f"[{p + 1}]" if isinstance(p, int) else f".{p}" for p in path).removeprefix(".")
         first = tree.lines[path]
         tree.faults.append(
             Fault(tree.file, where, "", f"the key stands twice, first on line {first}", "Remove one of them", line)
