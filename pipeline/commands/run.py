@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 from pydantic import ValidationError
@@ -22,7 +23,8 @@ STAGES = ("ingest", "normalise", "detect", "alert", "record", "notify", "desk", 
 def read_settings(env_file: Path | None = None) -> Settings:
     """Settings from the environment and a file. Raises BadInput that names the variable to set."""
     try:
-        return Settings(_env_file=env_file) if env_file else Settings()
+        where: dict[str, Any] = {"_env_file": env_file} if env_file else {}
+        return Settings(**where)
     except ValidationError as error:
         first = error.errors()[0]
         name = "RAHDAR_" + "_".join(str(part) for part in first["loc"]).upper()

@@ -14,6 +14,7 @@ from pipeline.model.times import format_us
 Severity = Literal["critical", "high", "medium", "low"]
 SEVERITIES: tuple[Severity, ...] = ("critical", "high", "medium", "low")
 Mode = Literal["off", "shadow", "live"]
+CHANGES_VERSION = 1
 
 
 def episode_id(rule: str, subject: str, obj: str, began_at_us: int) -> str:

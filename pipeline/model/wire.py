@@ -18,7 +18,6 @@ from pipeline.model.observation import Fix, Other, Tick
 
 RAW_VERSION = 1
 OBSERVATIONS_VERSION = 1
-CHANGES_VERSION = 1
 
 
 class WireError(ValueError):
