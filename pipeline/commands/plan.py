@@ -78,6 +78,14 @@ def geojson(directory: Path, public: bool) -> None:
     click.echo(orjson.dumps(plan_geojson(found, public=public)))
 
 
+@plan.command()
+def rules() -> None:
+    """The rules that a plan may name: parameters, defaults, limits and the reason of each default."""
+    from pipeline.plan.rules import table
+
+    click.echo(table(), nl=False)
+
+
 @plan.command(name="import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(

@@ -42,7 +42,7 @@ class Projection:
         return np.asarray(x, float), np.asarray(y, float)
 
     def to_lonlat(self, x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[Floats, Floats]:
-        """The way back, exact, by PROJ: for drawing, not for the hot path."""
+        """The way back, as (longitude, latitude), exact, by PROJ: for drawing, not for the hot path."""
         back = pyproj.Transformer.from_crs(self.definition, "EPSG:4326", always_xy=True)
         lon, lat = back.transform(np.asarray(x, float), np.asarray(y, float))
         return np.asarray(lon, float), np.asarray(lat, float)

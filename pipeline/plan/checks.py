@@ -20,6 +20,10 @@ def check(sources: Sequence[RegionSource]) -> list[Fault]:
     if any(source.region is None for source in sources):
         cells.add(ANYTHING)
     faults += _twice(sources)
+    devices = {d.id for s in sources for v in s.vehicles for d in v.item.devices}
+    devices |= {x.item.device.id for s in sources for x in s.sensors}
+    if any(len(getattr(s, kind)) < len(s.declared.get(kind, ())) for s in sources for kind in ("vehicles", "sensors")):
+        devices.add(ANYTHING)  # the vehicle that has it may be the broken one
     for source in sources:
         if source.region is not None:
             faults += _region(source.region)
@@ -38,7 +42,7 @@ def check(sources: Sequence[RegionSource]) -> list[Fault]:
         for convoy in source.convoys:
             faults += _convoy(convoy, known)
         for login in source.logins:
-            faults += _login(login, sources, source)
+            faults += _login(login, devices, source)
     faults += _movements(sources, known)
     return faults
 
@@ -194,15 +198,8 @@ def _convoy(convoy: Placed[schema.ConvoyIn], known: dict[str, set[str]]) -> Iter
                 yield convoy.fault((key, number), name, "not a member of the convoy", nearest(name, item.members))
 
 
-def _login(login: Placed[schema.LoginIn], sources: Sequence[RegionSource], source: RegionSource) -> Iterator[Fault]:
-    devices = {d.id for s in sources for v in s.vehicles for d in v.item.devices} | {
-        x.item.device.id for s in sources for x in s.sensors
-    }
-    sound = all(
-        len(getattr(s, kind)) == len(s.declared.get(kind, ())) for s in sources for kind in ("vehicles", "sensors")
-    )
-    if sound:  # a broken vehicle may be the one that has it
-        yield from _unknown(login, ("devices",), login.item.devices, devices, "device of a vehicle or sensor")
+def _login(login: Placed[schema.LoginIn], devices: set[str], source: RegionSource) -> Iterator[Fault]:
+    yield from _unknown(login, ("devices",), login.item.devices, devices, "device of a vehicle or sensor")
     yield from _cell(login, login.item.cell, source)
 
 

@@ -69,4 +69,23 @@ RULES: dict[str, RuleSpec] = {
     "curfew.absent": _LATER, "device.silent": _LATER, "area.blackout": _LATER, "clock.suspect": _LATER,
 }  # fmt: skip
 
+
+def table() -> str:
+    """The rules as a Markdown table: what is in docs/plan.md, and what `rahdar plan rules` prints."""
+    rows = ["| rule | parameter | default | from - to | why |", "|---|---|---|---|---|"]
+    for rule, spec in RULES.items():
+        if not spec.judged:
+            continue
+        for name, param in spec.params.items():
+            unit = " s" if param.kind == "duration" else ""
+            bounds = f"{param.low:g} - {param.high:g}{unit}"
+            rows.append(f"| `{rule}` | `{name}` | {param.default:g}{unit} | {bounds} | {param.why} |")
+        if not spec.params:
+            rows.append(f"| `{rule}` | | | | {'always live' if spec.always_live else ''} |")
+    later = ", ".join(f"`{rule}`" for rule, spec in RULES.items() if not spec.judged)
+    return (
+        "\n".join([*rows, "", f"Known, but not judged by this version, so only `mode: off` is taken: {later}."]) + "\n"
+    )
+
+
 AREA_RULES = tuple(name for name, spec in RULES.items() if spec.per_area)

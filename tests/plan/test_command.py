@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from pipeline.cli import BadInput
 from pipeline.commands.plan import plan
+from pipeline.plan.rules import table
 from tests.plan.overlay import SOUND, overlaid
 
 
@@ -56,3 +57,8 @@ def test_import_of_nonsense_is_exit_1_and_of_nothing_exit_2(tmp_path: Path) -> N
     path.write_text("hello")
     assert run("import", path, "--as", "route", "--id", "x").exit_code == 1
     assert run("import", tmp_path / "absent", "--as", "route", "--id", "x").exit_code == 2
+
+
+def test_the_documentation_has_the_rules_as_they_are(root: Path) -> None:
+    assert table() in (root / "docs" / "plan.md").read_text(encoding="utf-8"), "put in what `rahdar plan rules` prints"
+    assert run("rules").stdout == table()
