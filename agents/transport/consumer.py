@@ -42,6 +42,7 @@ class Consumer(BaseConsumer):
         self._tps: dict[int, TP] = {}
         self._topics: frozenset[str] = frozenset()
         self._member: groups.Member | None = None
+        self._joined = False
         self._generation = -1
         self._arrived = asyncio.Event()
         self._group_changed = asyncio.Event()
@@ -56,7 +57,7 @@ class Consumer(BaseConsumer):
     @property
     def member_id(self) -> str | None:
         """Who we are in our group, once we are in it: what we send is refused when we are put out."""
-        return self._member.id if self._member and self._generation >= 0 else None
+        return self._member.id if self._member and self._joined else None
 
     # ---- membership ------------------------------------------------------------------------------------------------
 
@@ -87,6 +88,7 @@ class Consumer(BaseConsumer):
     async def _share(self, member: groups.Member) -> None:
         store = self.log_store
         seat = await store.call(lambda tx: groups.join(tx, member, self._topics, groups.now_s()))
+        self._joined = True
         while not self.should_stop:
             while seat.shares is None:
                 await self._next_change()
@@ -134,7 +136,7 @@ class Consumer(BaseConsumer):
         while not self.should_stop:
             await self.sleep(every)
             member = self._member
-            if member is None or self._generation < 0 or self.should_stop:
+            if member is None or not self._joined or self.should_stop:
                 continue
             try:
                 await self.log_store.call(lambda tx: groups.beat(tx, member, groups.now_s()))  # noqa: B023  # awaited here
