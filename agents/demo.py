@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from agents.local import LocalStack, free_port
+from agents.phone import phone_instructions, plan_with_phone
 from agents.transport import LogStore, end_offset, read_topic
 from agents.transport.address import log_directory
 from pipeline.clock import scaled_clock
@@ -136,7 +137,7 @@ def run_demo(options: DemoOptions) -> int:
     anchor_us = scaled_clock(1.0).now_us()
     stack = LocalStack(
         options.directory,
-        options.plan,
+        plan_with_phone(options.plan, options.directory) if options.lan else options.plan,
         host=host,
         mqtt_port=free_port(host, MQTT_PORT),
         desk_port=free_port(host, DESK_PORT),
@@ -175,7 +176,5 @@ def _welcome(stack: LocalStack, options: DemoOptions) -> None:
     say(f"  Open   {one_time_link(stack.directory, stack.desk_url)}")
     say("         (this link logs you in once, as the operator `demo`)")
     if options.lan:
-        from agents.phone import phone_instructions
-
         say(phone_instructions(stack))
     say("  Ctrl-C ends it. What happens:")

@@ -5,14 +5,31 @@ from __future__ import annotations
 import base64
 import io
 import json
+import shutil
 import socket
+from pathlib import Path
 from urllib.parse import quote
 
 import segno
+import yaml
 
 from agents.local import LocalStack
 
 PHONE_LOGIN = "phone"
+
+
+def plan_with_phone(plan: Path, directory: Path) -> Path:
+    """A copy of this one region's plan, under `directory`, that knows one vehicle more: the phone of whoever tries the demo."""
+    copy = directory / "plan"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(plan, copy)
+    file = copy / "vehicles.yaml"
+    content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    device = {"id": PHONE_LOGIN, "format": "owntracks"}
+    vehicle = {"id": PHONE_LOGIN, "call_sign": "PHONE", "kind": "car", "role": "patrol", "devices": [device]}
+    content["vehicles"].append(vehicle)
+    file.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return copy
 
 
 def owntracks_configuration(host: str, port: int, login: str, password: str, *, tls: bool = False) -> dict[str, object]:
