@@ -96,12 +96,14 @@ async def test_kill_at_random(stack: LocalStack) -> None:
     stop = asyncio.Event()
     publishing = asyncio.ensure_future(publisher.run(iter(published), stop))
     killed: Counter[str] = Counter()
-    for _ in range(KILLS):
+    assert stack.supervisor is not None
+    groups = sorted(stack.supervisor.pids)
+    victims = [groups[n % len(groups)] for n in range(KILLS)]  # as many of each
+    dice.shuffle(victims)
+    for group in victims:
         await asyncio.sleep(EVERY_S * dice.uniform(0.6, 1.4))
-        assert stack.supervisor is not None
-        group, pid = dice.choice(sorted(stack.supervisor.pids.items()))
         try:
-            os.kill(pid, signal.SIGKILL)
+            os.kill(stack.supervisor.pids[group], signal.SIGKILL)
         except ProcessLookupError:
             continue
         killed["+".join(group)] += 1
@@ -124,3 +126,6 @@ async def test_kill_at_random(stack: LocalStack) -> None:
     assert set(opened) == live, "an alert is lost, or one has no episode"
     assert set(once.values()) == {1}, "an alert was opened twice"
     assert recorded_positions(stack.directory / "record.sqlite") == fixes_of(told)
+    print(
+        f"killed {dict(killed)}; {publisher.acked} messages, {len(told.ledger.episodes)} episodes, {len(opened)} alerts"
+    )

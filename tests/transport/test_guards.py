@@ -17,7 +17,7 @@ from agents.transport.address import broker_url
 from agents.transport.deliveries import Deliveries
 from agents.transport.guards import check_version
 from agents.transport.producer import Producer
-from tests.transport.apps import RAW, Collected, committed_offset, fill, make_topic, numbers, running
+from tests.transport.apps import RAW, Collected, collecting, committed_offset, fill, make_topic, numbers, running
 
 type_fresh = Callable[[str], str]
 
@@ -242,3 +242,21 @@ def test_only_what_lies_before_the_first_open_delivery_is_committable() -> None:
     assert deliveries.committable(tp) == 37
     deliveries.forget([tp])
     assert deliveries.committable(tp) is None
+
+
+async def test_a_hook_that_fails_crashes_the_app(embedded_url: str, fresh: type_fresh) -> None:
+    """Whoever runs the app sees it, and starts it again; records do not flow past it."""
+    topic = fresh("hook")
+    await make_topic(embedded_url, topic)
+    app = make_app(fresh("app"), embedded_url)
+    seen = collecting(app, topic)
+
+    async def fail(tps: set[Any]) -> None:
+        raise RuntimeError("no checkpoint can be read")
+
+    on_assigned(app, fail)
+    async with running(app):
+        await asyncio.wait_for(app._crashed.wait(), 5)
+        await fill(app, topic, numbers(0, 3))
+        assert str(app.crash_reason) == "no checkpoint can be read"
+    assert seen.seen == []

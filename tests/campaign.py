@@ -1,0 +1,77 @@
+"""`make campaign`: what is too long for CI. Writes its table, with the date and the machine, under docs/campaigns."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from agents.bench import measure_latency
+
+ROOT = Path(__file__).resolve().parent.parent
+KILLS_OF_EACH = int(os.environ.get("RAHDAR_KILLS_OF_EACH", "20"))
+PROCESSES = 4
+LOAD_S = int(os.environ.get("RAHDAR_LOAD_S", "300"))
+
+
+def kills() -> tuple[str, str, str]:
+    """20 kill -9 of each process while devices publish; every ledger is compared at the end."""
+    count = KILLS_OF_EACH * PROCESSES
+    began = time.monotonic()
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-s",
+            "-o",
+            "timeout=3600",
+            "--timeout=3600",
+            "tests/stack/test_kill.py",
+        ],
+        cwd=ROOT,
+        env={**os.environ, "RAHDAR_KILLS": str(count)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = next(
+        (line for line in done.stdout.splitlines() if line.lstrip(".").startswith("killed")), done.stdout[-300:]
+    )
+    outcome = "passed" if done.returncode == 0 else "FAILED"
+    return f"kill -9, {KILLS_OF_EACH} of each process", outcome, f"{said.lstrip('.')}; {time.monotonic() - began:.0f} s"
+
+
+def main() -> int:
+    """0 when everything passed."""
+    rows = [kills()]
+    for row in asyncio.run(measure_latency(seconds=LOAD_S)):
+        reached = "" if row.target is None else ("reached" if row.value <= row.target else "NOT REACHED")
+        target = "" if row.target is None else f", target {row.target:g}"
+        rows.append((row.name, reached, f"{row.value:.4g} {row.unit}{target}; {row.conditions}"))
+    day = datetime.fromtimestamp(time.time(), UTC).strftime("%Y-%m-%d")  # noqa: TID251  # a dated table is the point
+    target_file = ROOT / "docs" / "campaigns" / f"{day}.md"
+    target_file.parent.mkdir(parents=True, exist_ok=True)
+    lines = [
+        f"# Campaign of {day}",
+        "",
+        f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()}.",
+        "",
+        "| what | outcome | figures |",
+        "|---|---|---|",
+        *(f"| {what} | {outcome} | {figures} |" for what, outcome, figures in rows),
+        "",
+    ]
+    target_file.write_text("\n".join(lines), encoding="utf-8")
+    print("\n".join(lines))  # noqa: T201  # a person ran this
+    return 0 if all(outcome in ("passed", "reached", "") for _, outcome, _ in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
