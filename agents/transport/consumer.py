@@ -146,16 +146,21 @@ class Consumer(BaseConsumer):
                 return
 
     async def on_stop(self) -> None:
-        await super().on_stop()
+        try:
+            await super().on_stop()
+        except FencedError as error:
+            log.warning("%s", error)
         if self._membership is not None:
             self._membership.cancel()
         if self._log is None:
             return
         store, self._log = self._log, None
         store.unlisten(self._on_records, self._group_changed.set)
-        if (member := self._member) is not None:
-            await store.call(lambda tx: groups.leave(tx, member, groups.now_s()))
-        await store.release()
+        try:
+            if (member := self._member) is not None:
+                await store.call(lambda tx: groups.leave(tx, member, groups.now_s()))
+        finally:
+            await store.release()
 
     def close(self) -> None:
         """Nothing is open that `on_stop` does not close."""

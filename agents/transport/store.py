@@ -112,8 +112,10 @@ class LogStore:
         headers: bytes | None = None,
         member: str | None = None,
     ) -> asyncio.Future[int]:
-        """Resolves to the record's offset once it is on disk. Raises StoreClosedError; its future FencedError,
+        """Resolves to the record's offset once it is on disk. Raises StoreClosedError, TypeError; its future FencedError,
         UnknownTopicError, StoreError."""
+        if not (isinstance(key, bytes | None) and isinstance(value, bytes | None)):
+            raise TypeError(f"a record is bytes, not {type(key).__name__} and {type(value).__name__}")
         done: asyncio.Future[int] = self._loop.create_future()
         stamp = self._clock.now_us() if timestamp_us is None else timestamp_us
         self._writer.put(Append(topic, partition, key, value, stamp, headers, member, done))

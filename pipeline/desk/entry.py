@@ -1,0 +1,118 @@
+"""The door: log in with a password or a link that works once, log out. A GET never changes anything, not even here."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+from importlib.resources import files
+from typing import Annotated
+from urllib.parse import parse_qs
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from pipeline.desk.security import acting, find_session, same_origin
+from pipeline.desk.services import Services, services
+from pipeline.desk.sessions import SESSION_S, Session
+
+router = APIRouter(include_in_schema=False)
+Desk = Annotated[Services, Depends(services)]
+
+LARGEST_FORM = 4096
+_one_at_a_time = asyncio.Semaphore(2)  # argon2 takes 64 MiB each
+
+
+def _page(page: str, status: int = 200, **words: str) -> HTMLResponse:
+    text = (files("pipeline.desk") / "static" / page).read_text(encoding="utf-8")
+    for key, value in words.items():
+        text = text.replace("{{" + key + "}}", html.escape(value))
+    return HTMLResponse(text, status)
+
+
+async def _form(request: Request) -> dict[str, str]:
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LARGEST_FORM:
+            return {}
+    try:
+        return {
+            key: values[-1] for key, values in parse_qs(body.decode(), max_num_fields=8, keep_blank_values=True).items()
+        }
+    except ValueError:
+        return {}
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else "?"
+
+
+def _let_in(s: Services, login: str, role: str, by: str) -> Response:
+    token, _ = s.sessions.begin(login, role, by)
+    answer = RedirectResponse("/", 303)
+    answer.set_cookie(
+        s.cookie, token, max_age=int(SESSION_S), httponly=True, samesite="strict", secure=s.secure, path="/"
+    )
+    return answer
+
+
+@router.get("/")
+def desk(request: Request, s: Desk) -> Response:
+    if find_session(request, s) is None:
+        return RedirectResponse("/login", 303)
+    return _page("index.html")
+
+
+@router.get("/login")
+def login_page(request: Request, s: Desk) -> Response:
+    if find_session(request, s) is not None:
+        return RedirectResponse("/", 303)
+    return _page("login.html", fault="", name="")
+
+
+@router.post("/login")
+async def login(request: Request, s: Desk) -> Response:
+    if not same_origin(request):
+        return _page("login.html", 403, fault="This form came from another page. Log in here.", name="")
+    form = await _form(request)
+    name, password, address = form.get("name", "").strip(), form.get("password", ""), _address(request)
+    if (wait_s := s.lockout.locked_for_s(name, address)) > 0:
+        answer = _page(
+            "login.html", 429, fault=f"Too many failed attempts. Try again in {_minutes(wait_s)}.", name=name
+        )
+        answer.headers["Retry-After"] = str(int(wait_s) + 1)
+        return answer
+    s.lockout.failed(name, address)  # counted before the slow part, so that attempts at the same time count too
+    async with _one_at_a_time:
+        operator = await asyncio.to_thread(s.operators.verify, name, password)
+    if operator is None:
+        return _page("login.html", 401, fault="Name or password is wrong.", name=name)
+    s.lockout.succeeded(name, address)
+    return _let_in(s, operator.name, operator.role, "password")
+
+
+@router.get("/enter")
+def enter_page(s: Desk, token: str = "") -> Response:
+    if len(token) > 100 or not s.sessions.link_is_good(token):
+        return _page("login.html", 410, fault="This link has been used or is too old. Log in with a password.", name="")
+    return _page("enter.html", token=token)
+
+
+@router.post("/enter")
+async def enter(request: Request, s: Desk) -> Response:
+    found = s.sessions.use_link((await _form(request)).get("token", "")) if same_origin(request) else None
+    if found is None:
+        return _page("login.html", 410, fault="This link has been used or is too old. Log in with a password.", name="")
+    return _let_in(s, *found, "link")
+
+
+@router.post("/logout", status_code=204)
+def logout(request: Request, s: Desk, session: Annotated[Session, Depends(acting)]) -> Response:
+    s.sessions.end(request.cookies.get(s.cookie, ""))
+    answer = Response(status_code=204)
+    answer.delete_cookie(s.cookie, path="/", secure=s.secure, httponly=True, samesite="strict")
+    return answer
+
+
+def _minutes(seconds: float) -> str:
+    return f"{int(seconds) + 1} s" if seconds < 90 else f"{round(seconds / 60)} min"
