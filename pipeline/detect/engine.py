@@ -1,0 +1,290 @@
+"""The engine of one partition: observations in, changes out. The same fixes give the same ledger, in whatever order they come.
+
+In order, a record costs one scan. A vehicle with a fix out of order is taken back: from the keyframe before that fix its history is
+told twice, without the new fixes and with them, and the difference between the two accounts is what is published.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.detect.arrive import (
+    DUPLICATE,
+    KEPT_OUT,
+    OUT_OF_ORDER,
+    STRANGER,
+    frame,
+    prepare,
+    triage,
+)
+from pipeline.detect.form import OUT
+from pipeline.detect.places import Names
+from pipeline.detect.rewind import EVERY_FIXES, Keyframes, behind, merge
+from pipeline.detect.scan import DONE, OUT_FULL, scan
+from pipeline.detect.state import Vehicles
+from pipeline.detect.tables import Tables, build_tables
+from pipeline.detect.tell import Account, account, fold, kind_of, overlap, press_episode, same, still_open
+from pipeline.model.episode import Change
+from pipeline.model.observation import Press
+from pipeline.model.wire import ObservationBatch
+from pipeline.plan.model import CompiledPlan
+
+Array = npt.NDArray[Any]
+ALARMING = ("sos", "duress")
+PRESSES_KEPT = 10_000
+
+
+class NeedHistoryError(Exception):
+    """A fix is older than what is in memory. Nothing was changed: `load_history` with what was seen after `from_us`, then feed again."""
+
+    def __init__(self, from_us: int) -> None:
+        super().__init__(f"history from {from_us} us is needed")
+        self.from_us = from_us
+
+
+class Engine:
+    """`horizon_us` None: history is kept for ever, as a run over files wants it. `counts`: duplicates, conflicts, late, rewinds,
+    kept_out, strangers."""
+
+    def __init__(self, plan: CompiledPlan, horizon_us: int | None = None, tables: Tables | None = None) -> None:
+        self.tables = tables or build_tables(plan)
+        self.plan = plan
+        self.horizon_us = horizon_us
+        self.vehicles = Vehicles(self.tables.most_legs)
+        self.keyframes = Keyframes()
+        self.counts: Counter[str] = Counter()
+        self.dirty_slots: set[int] = set()
+        self.presses: dict[str, int] = {}
+        self.received_us = 0
+        self._names = Names(self.tables, self._slot)
+        self._slots: dict[str, int] = {}
+        self._series = frame(plan.projection)
+        self._stamp = 0
+        self._out: Array = np.zeros(256, OUT)
+
+    @property
+    def dirty(self) -> bool:
+        """Has anything changed that a checkpoint has to hold?"""
+        return bool(self.dirty_slots)
+
+    def slot_of(self, vehicle: str) -> int | None:
+        return self._slots.get(vehicle)
+
+    def _slot(self, vehicle: str) -> int:
+        slot = self._slots.get(vehicle)
+        if slot is None:
+            slot = self._slots[vehicle] = self.vehicles.add(self.tables.vehicle_place[vehicle])
+        return slot
+
+    def vehicle_of(self, slot: int) -> str:
+        return self.tables.vehicle_ids[int(self.vehicles.rows["vehicle"][slot])]
+
+    # ---- feeding ------------------------------------------------------------------------------------------------------
+
+    def feed(self, batch: ObservationBatch) -> list[Change]:
+        """One record. Raises NeedHistoryError before anything was changed."""
+        fixes = use = None
+        late = 0
+        if len(batch.fixes):
+            packed = np.fromiter(map(self._names.__getitem__, batch.fixes.names), np.int64, len(batch.fixes.names))
+            fixes = prepare(batch.fixes, packed, self._series)
+            use = np.zeros(len(fixes), np.uint8)
+            self._stamp += 1
+            late = triage(self.vehicles.rows, self.vehicles.keys, self._stamp, fixes, use)
+            if late:
+                self._require_history(fixes[use == OUT_OF_ORDER])
+        changes = self._presses(batch)
+        if fixes is not None and use is not None:
+            self._forward(fixes, use, changes)
+            if late:
+                for slot in np.unique(fixes["slot"][use == OUT_OF_ORDER]):
+                    changes += self._rewind(int(slot), fixes[(use == OUT_OF_ORDER) & (fixes["slot"] == slot)])
+        return changes
+
+    def _presses(self, batch: ObservationBatch) -> list[Change]:
+        changes = []
+        for placed in batch.others:
+            press = placed.what
+            if not isinstance(press, Press) or press.what not in ALARMING:
+                continue
+            episode = press_episode(press)
+            if episode.id in self.presses:
+                self.counts["duplicates"] += 1
+                continue
+            self.presses[episode.id] = press.received_at_us
+            if len(self.presses) > PRESSES_KEPT:
+                del self.presses[next(iter(self.presses))]
+            self.dirty_slots.add(-1)
+            told = Account(episode, "live", press.received_at_us, press.seen_at_us)
+            changes.append(told.change("begin", 1, batch.cell, self.plan.hash))
+        return changes
+
+    def _forward(self, fixes: Array, use: Array, changes: list[Change]) -> None:
+        v = self.vehicles
+        skipped = np.bincount(use, minlength=8)
+        self.counts["duplicates"] += int(skipped[DUPLICATE])
+        self.counts["kept_out"] += int(skipped[KEPT_OUT])
+        self.counts["strangers"] += int(skipped[STRANGER])
+        self.received_us = max(self.received_us, int(fixes["received"][-1]))
+        for said in self._scan(fixes, use):
+            slot = int(said["slot"])
+            f = fixes[said["fix"]]
+            changes.append(self._change(slot, said, kind_of(said), f))
+        v.remember(fixes, use)
+        in_order = fixes["slot"][use == 1]
+        self.dirty_slots.update(in_order.tolist())
+        due = in_order[v.rows["n"][in_order] >= self.keyframes.due_at(in_order)]
+        for slot in set(due.tolist()):
+            self._keyframe(slot)
+
+    def _change(self, slot: int, said: Any, kind: Any, f: Any, was: tuple[str, ...] = ()) -> Change:
+        v = self.vehicles
+        vehicle = int(v.rows["vehicle"][slot])
+        told = account(self.tables, vehicle, said, int(f["received"]), int(f["seen"]))
+        v.revisions[slot] += 1
+        cell = self.plan.vehicles[self.tables.vehicle_ids[vehicle]].cell
+        return told.change(kind, int(v.revisions[slot]), cell, self.plan.hash, was)
+
+    def _scan(self, fixes: Array, use: Array) -> list[Any]:
+        v = self.vehicles
+        told: list[Any] = []
+        start = 0
+        while True:
+            start, n, why = scan(self.tables.static, v.rows, v.pairs, v.legs, fixes, use, start, self._out)
+            if n:
+                told.extend(self._out[:n].copy())
+            if why == DONE:
+                return told
+            if why == OUT_FULL and n == 0:
+                self._out = np.zeros(2 * len(self._out), OUT)
+            elif why != OUT_FULL:
+                v.more_pairs()
+
+    # ---- out of order ---------------------------------------------------------------------------------------------------
+
+    def _require_history(self, late: Array) -> None:
+        known = self.vehicles.known_from[late["slot"]]
+        missing = late[late["seen"] <= known]
+        if not len(missing):
+            return
+        needed = [self.keyframes.before(int(f["slot"]), int(f["seen"])) for f in missing]
+        raise NeedHistoryError(min(seen for seen in needed))
+
+    def load_history(self, batches: Iterable[ObservationBatch], from_us: int) -> None:
+        """Every record since then, again: what each vehicle's state already contains becomes its history. Changes nothing else."""
+        parts = []
+        for batch in batches:
+            if len(batch.fixes):
+                packed = np.fromiter(map(self._names.__getitem__, batch.fixes.names), np.int64, len(batch.fixes.names))
+                fixes = prepare(batch.fixes, packed, self._series)
+                use = np.zeros(len(fixes), np.uint8)
+                self._stamp += 1
+                triage(self.vehicles.rows, self.vehicles.keys, self._stamp, fixes, use)
+                parts.append(fixes[(use != STRANGER) & (use != KEPT_OUT)])
+        if parts:
+            loaded = np.concatenate(parts)
+            for slot in np.unique(loaded["slot"]):
+                mine = loaded[loaded["slot"] == slot]
+                known = int(self.vehicles.known_from[slot])
+                older = mine[(mine["seen"] <= known) & (mine["seen"] > from_us)]
+                whole, _ = merge(older, self.vehicles.history(int(slot)))
+                self.vehicles.replace_history(int(slot), whole)
+        for slot in range(self.vehicles.count):
+            self.vehicles.known_from[slot] = min(int(self.vehicles.known_from[slot]), from_us)
+
+    def _rewind(self, slot: int, late: Array) -> list[Change]:
+        v = self.vehicles
+        history = v.history(slot)
+        first = int(late["seen"].min())
+        frame_key, packed = self.keyframes.latest_before(slot, first)
+        cut = 0 if packed is None or frame_key is None else behind(history, frame_key, packed)
+        tail = history[cut:]
+        merged, conflicts = merge(late, tail)
+        duplicates = len(late) + len(tail) - len(merged)
+        self.counts["conflicts"] += conflicts
+        self.counts["duplicates"] += duplicates
+        self.counts["late"] += len(late) - duplicates
+        if len(merged) == len(tail) and merged["body"].tobytes() == tail["body"].tobytes():
+            return []
+        self.counts["rewinds"] += 1
+        vehicle = int(v.rows["vehicle"][slot])
+        first_leg = int(self.tables.static.vehicles["legs"][vehicle][0])
+
+        def begin() -> list[Any]:
+            if packed is None:
+                v.clear(slot)
+            else:
+                v.unpack(slot, packed)
+            return still_open(v.rows, v.pairs, v.legs, slot, first_leg)
+
+        before = fold([*begin(), *self._scan(tail, np.ones(len(tail), np.uint8))])
+        self.keyframes.drop_after(slot, first)
+        opened = begin()
+        told: list[Any] = []
+        for start in range(0, len(merged), EVERY_FIXES):
+            piece = merged[start : start + EVERY_FIXES]
+            for said in self._scan(piece, np.ones(len(piece), np.uint8)):
+                said["fix"] += start
+                told.append(said)
+            if len(piece) == EVERY_FIXES:
+                self._keyframe(slot)
+        after = fold([*opened, *told])
+        v.replace_history(slot, np.concatenate([history[:cut], merged]))
+        self.dirty_slots.add(slot)
+        newest = late[np.argmax(late["received"])]
+        return self._difference(slot, before, after, merged, newest)
+
+    def _difference(self, slot: int, before: dict[Any, Any], after: dict[Any, Any], merged: Array, newest: Any) -> list[Change]:
+        changes: list[Change] = []
+        gone = {key: said for key, said in before.items() if key not in after}
+        for key in sorted(after, key=lambda k: (k[2], k[0], k[1])):
+            said = after[key]
+            old = before.get(key)
+            decider = newest if old is not None or said["fix"] < 0 else merged[said["fix"]]
+            # people waited since the fix that made the difference came in, whichever fix the episode is dated by
+            decider = decider if decider["received"] >= newest["received"] else _received_as(decider, newest)
+            if old is None:
+                replaced = [
+                    k for k, o in gone.items() if k[:2] == key[:2] and overlap(o, said)
+                ]
+                was = tuple(self._id(slot, gone.pop(k)) for k in sorted(replaced, key=lambda k: k[2]))
+                if was:
+                    changes.append(self._change(slot, said, "amend", decider, was))
+                    continue
+                begun = said.copy()
+                begun["ended"] = 0
+                changes.append(self._change(slot, begun, "begin", decider))
+                if said["ended"]:
+                    changes.append(self._change(slot, said, "end", decider))
+            elif not same(old, said):
+                kind = "end" if said["ended"] and not old["ended"] else "amend"
+                changes.append(self._change(slot, said, kind, decider))
+        for key in sorted(gone, key=lambda k: (k[2], k[0], k[1])):
+            changes.append(self._change(slot, gone[key], "retract", newest))
+        return changes
+
+    def _id(self, slot: int, said: Any) -> str:
+        return account(self.tables, int(self.vehicles.rows["vehicle"][slot]), said, 0, 0).episode.id
+
+    def _keyframe(self, slot: int) -> None:
+        v = self.vehicles
+        oldest = None if self.horizon_us is None else self.received_us - self.horizon_us
+        self.keyframes.add(slot, int(v.rows["seen"][slot]), v.pack(slot), int(v.rows["n"][slot]), oldest)
+
+    # ---- housekeeping -----------------------------------------------------------------------------------------------------
+
+    def forget(self, hot_us: int) -> None:
+        """Keep this much history in memory; older fixes are read back when they are needed."""
+        if self.received_us:
+            self.vehicles.forget(self.received_us - hot_us)
+
+
+def _received_as(f: Any, newest: Any) -> Any:
+    copy = f.copy()
+    copy["received"] = newest["received"]
+    return copy

@@ -1,0 +1,221 @@
+"""Where a point lies with respect to every area near it: a grid of cells over the plan, built once.
+
+A cell lists the areas whose border comes within `reach` of it, with those edges, and the areas that it lies wholly inside. So a
+fix looks at what is near and not at what exists. Which side of a border a point is on is told by the nearest edge or corner
+(signed distance with pseudo-normals: Baerentzen and Aanaes 2005); where no border is near, by the cell's centre.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+
+from pipeline.detect.compiled import compiled
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+SMALLEST_CELL_M = 500.0
+MOST_CELLS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """`box`: west, south, cell size, columns, rows, reach. `edges`: (n, 8) ax ay bx by, and the normals at a and b."""
+
+    box: Floats
+    edges: Floats
+    starts: Ints  # (cells + 1,) into entries
+    entries: Ints  # (n, 4): area, first and last of `near`, 1 when the cell's centre is inside
+    near: Ints  # edges
+
+
+def _rings(polygon: shapely.Polygon) -> list[Floats]:
+    """Rings with the inside on their left, without repeated points."""
+    oriented = shapely.geometry.polygon.orient(polygon, 1.0)
+    rings = []
+    for ring in (oriented.exterior, *oriented.interiors):
+        xy = np.asarray(ring.coords, float)[:, :2]
+        keep = np.r_[True, np.hypot(*np.diff(xy, axis=0).T) > 1e-9]
+        rings.append(np.ascontiguousarray(xy[keep]))
+    return rings
+
+
+def _edges_of(polygon: shapely.Polygon) -> Floats:
+    """(n, 8): each edge, with the outward pseudo-normals of its two corners."""
+    parts = []
+    for ring in _rings(polygon):
+        a, b = ring[:-1], ring[1:]
+        d = b - a
+        normal = np.stack([d[:, 1], -d[:, 0]], axis=1) / np.hypot(d[:, 0], d[:, 1])[:, None]
+        at_a = normal + np.roll(normal, 1, axis=0)
+        at_b = np.roll(at_a, -1, axis=0)
+        parts.append(np.hstack([a, b, at_a, at_b]))
+    return np.concatenate(parts)
+
+
+def build_ground(polygons: Sequence[shapely.Polygon], reach_m: float) -> Ground:
+    """`reach_m`: within this distance of a border the distance is exact, beyond it only the side is known."""
+    if not polygons:
+        box = np.array([0.0, 0.0, 1.0, 0.0, 0.0, reach_m])
+        none = np.zeros(0, np.int64)
+        return Ground(box, np.zeros((0, 8)), np.zeros(1, np.int64), np.zeros((0, 4), np.int64), none)
+    bounds = shapely.bounds(np.array(polygons, object))
+    west, south = bounds[:, 0].min() - reach_m, bounds[:, 1].min() - reach_m
+    east, north = bounds[:, 2].max() + reach_m, bounds[:, 3].max() + reach_m
+    cell = max(SMALLEST_CELL_M, math.sqrt((east - west) * (north - south) / MOST_CELLS))
+    # a border that runs through a cell must be near every point of it, or the centre would not speak for the cell
+    reach = max(reach_m, cell * 1.5)
+    columns, rows = int((east - west) / cell) + 1, int((north - south) / cell) + 1
+    box = np.array([west, south, cell, float(columns), float(rows), reach])
+    edge_parts, cells, areas, firsts, lasts, inside, near_parts = [], [], [], [], [], [], []
+    n_edges = n_near = 0
+    for index, polygon in enumerate(polygons):
+        edges = _edges_of(polygon)
+        found_cell, found_edge = _mark(box, edges)
+        order = np.argsort(found_cell, kind="stable")
+        found_cell, found_edge = found_cell[order], found_edge[order]
+        border_cells, first = np.unique(found_cell, return_index=True)
+        last = np.r_[first[1:], len(found_cell)]
+        all_cells, within = _inside_cells(box, edges, border_cells)
+        where = np.searchsorted(border_cells, all_cells)
+        where_in = np.minimum(where, len(border_cells) - 1)
+        has = border_cells[where_in] == all_cells
+        cells.append(all_cells)
+        areas.append(np.full(len(all_cells), index))
+        firsts.append(np.where(has, first[where_in] + n_near, 0))
+        lasts.append(np.where(has, last[where_in] + n_near, 0))
+        inside.append(within)
+        near_parts.append(found_edge + n_edges)
+        edge_parts.append(edges)
+        n_edges += len(edges)
+        n_near += len(found_edge)
+    cell_of = np.concatenate(cells)
+    order = np.argsort(cell_of, kind="stable")
+    entries = np.stack([np.concatenate(c)[order] for c in (areas, firsts, lasts, inside)], axis=1).astype(np.int64)
+    starts = np.searchsorted(cell_of[order], np.arange(columns * rows + 1)).astype(np.int64)
+    return Ground(
+        box, np.concatenate(edge_parts), starts, np.ascontiguousarray(entries), np.concatenate(near_parts).astype(np.int64)
+    )
+
+
+@compiled
+def _segment_to_point(ax: float, ay: float, bx: float, by: float, x: float, y: float) -> float:
+    dx, dy = bx - ax, by - ay
+    t = ((x - ax) * dx + (y - ay) * dy) / (dx * dx + dy * dy)
+    t = min(1.0, max(0.0, t))
+    return math.hypot(x - ax - t * dx, y - ay - t * dy)
+
+
+@compiled
+def _mark(box: Floats, edges: Floats) -> tuple[Ints, Ints]:
+    """(cell, edge) for every edge within reach of any point of the cell, or a little farther."""
+    west, south, cell, columns, rows, reach = box
+    limit = reach + cell * 0.7072
+    count = 0
+    cells = np.empty(1024, np.int64)
+    which = np.empty(1024, np.int64)
+    for e in range(len(edges)):
+        ax, ay, bx, by = edges[e, 0], edges[e, 1], edges[e, 2], edges[e, 3]
+        c0 = max(0, int((min(ax, bx) - reach - west) / cell))
+        c1 = min(int(columns) - 1, int((max(ax, bx) + reach - west) / cell))
+        r0 = max(0, int((min(ay, by) - reach - south) / cell))
+        r1 = min(int(rows) - 1, int((max(ay, by) + reach - south) / cell))
+        for r in range(r0, r1 + 1):
+            for c in range(c0, c1 + 1):
+                x, y = west + (c + 0.5) * cell, south + (r + 0.5) * cell
+                if _segment_to_point(ax, ay, bx, by, x, y) <= limit:
+                    if count == len(cells):
+                        cells = np.concatenate((cells, np.empty(count, np.int64)))
+                        which = np.concatenate((which, np.empty(count, np.int64)))
+                    cells[count] = r * int(columns) + c
+                    which[count] = e
+                    count += 1
+    return cells[:count].copy(), which[:count].copy()
+
+
+@compiled
+def _inside_cells(box: Floats, edges: Floats, border: Ints) -> tuple[Ints, Ints]:
+    """All cells with a border near or whose centre is inside, sorted, and whether the centre is (even-odd, row by row)."""
+    west, south, cell, columns, rows, reach = box
+    n_columns = int(columns)
+    r0 = max(0, int((edges[:, 1].min() - reach - south) / cell))
+    r1 = min(int(rows) - 1, int((edges[:, 1].max() + reach - south) / cell))
+    out = np.empty(1024, np.int64)
+    within = np.empty(1024, np.int64)
+    count = 0
+    b = 0
+    crossings = np.empty(len(edges))
+    for r in range(r0, r1 + 1):
+        y = south + (r + 0.5) * cell
+        n = 0
+        for e in range(len(edges)):
+            ay, by = edges[e, 1], edges[e, 3]
+            if (ay > y) != (by > y):
+                crossings[n] = edges[e, 0] + (y - ay) / (by - ay) * (edges[e, 2] - edges[e, 0])
+                n += 1
+        xs = np.sort(crossings[:n])
+        k = 0
+        for c in range(n_columns):
+            x = west + (c + 0.5) * cell
+            while k < n and xs[k] <= x:
+                k += 1
+            here = r * n_columns + c
+            is_border = b < len(border) and border[b] == here
+            if is_border:
+                b += 1
+            if is_border or k % 2 == 1:
+                if count == len(out):
+                    out = np.concatenate((out, np.empty(count, np.int64)))
+                    within = np.concatenate((within, np.empty(count, np.int64)))
+                out[count] = here
+                within[count] = k % 2
+                count += 1
+    return out[:count].copy(), within[:count].copy()
+
+
+@compiled
+def cell_at(box: Floats, x: float, y: float) -> int:
+    """The cell of a point, or -1: nothing is near."""
+    column, row = math.floor((x - box[0]) / box[2]), math.floor((y - box[1]) / box[2])
+    if column < 0 or row < 0 or column >= box[3] or row >= box[4]:
+        return -1
+    return int(row * box[3] + column)
+
+
+@compiled
+def depth(edges: Floats, near: Ints, first: int, last: int, centre_inside: int, reach: float, x: float, y: float) -> float:
+    """Signed distance to the border in metres, positive inside; exact within reach of it, else plus or minus reach."""
+    best = reach * reach
+    side = 0.0
+    for k in range(first, last):
+        e = near[k]
+        ax, ay = edges[e, 0], edges[e, 1]
+        dx, dy = edges[e, 2] - ax, edges[e, 3] - ay
+        px, py = x - ax, y - ay
+        t = (px * dx + py * dy) / (dx * dx + dy * dy)
+        if t <= 0.0:
+            q = px * px + py * py
+            if q < best:
+                best = q
+                side = px * edges[e, 4] + py * edges[e, 5]
+        elif t >= 1.0:
+            qx, qy = px - dx, py - dy
+            q = qx * qx + qy * qy
+            if q < best:
+                best = q
+                side = qx * edges[e, 6] + qy * edges[e, 7]
+        else:
+            qx, qy = px - t * dx, py - t * dy
+            q = qx * qx + qy * qy
+            if q < best:
+                best = q
+                side = px * dy - py * dx
+    if best >= reach * reach:
+        return reach if centre_inside else -reach
+    return -math.sqrt(best) if side > 0.0 else math.sqrt(best)

@@ -1,0 +1,231 @@
+"""The compiled scan: every rule over every fix, one vehicle's row at a time.
+
+A fix costs what is near it. The scan stops before a fix for which a buffer might be too small and says so; the caller makes
+room and goes on from there.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from pipeline.detect.compiled import compiled
+from pipeline.detect.corridor import nearest
+from pipeline.detect.form import (
+    AREA,
+    DEVIATION,
+    HANDOVER_US,
+    IN,
+    OUTSIDE,
+    STOPPED,
+    UNKNOWN_ACCURACY_M,
+    UNSURE,
+)
+from pipeline.detect.ground import cell_at, depth
+from pipeline.detect.rules.areas import REQUIRED, applies, area_step, concerns, idle, side_of
+from pipeline.detect.rules.deviation import corridor_side, deviation_step
+from pipeline.detect.rules.held import emit, hold_false
+from pipeline.detect.rules.stop import stop_step
+
+DONE, OUT_FULL, PAIRS_FULL = 0, 1, 2
+
+
+@compiled
+def counts_now(row: Any, rank: int, seen: int) -> bool:
+    """A lower-ranked device counts only while the higher-ranked ones have given no fix for the handover time."""
+    if rank >= 1 and row.rank0 != 0 and seen - row.rank0 <= HANDOVER_US:
+        return False
+    return not (rank >= 2 and row.rank1 != 0 and seen - row.rank1 <= HANDOVER_US)
+
+
+@compiled
+def note_key(row: Any, f: Any) -> None:
+    """This fix is now the vehicle's newest in the total order."""
+    row.seen = f.seen
+    row.device = f.device
+    row.seq = f.seq
+    row.body = f.body
+    row.n += 1
+
+
+@compiled
+def listed(items: Any, first: int, last: int, wanted: int) -> bool:
+    for k in range(first, last):
+        if items[k] == wanted:
+            return True
+    return False
+
+
+@compiled
+def find_pair(pairs: Any, slot: int, used: int, watch: int) -> int:
+    for k in range(used):
+        if pairs[slot, k].watch == watch:
+            return k
+    return -1
+
+
+@compiled
+def new_pair(pairs: Any, slot: int, k: int, watch: int) -> None:
+    p = pairs[slot, k]
+    p.watch = watch
+    p.armed = 0
+    p.stamp = 0
+    h = p.held
+    h.on = 0
+    h.since = 0
+    h.began = 0
+    h.decided = 0
+    h.severity = 3
+    h.lat = np.nan
+    h.lon = np.nan
+    h.along = np.nan
+    h.peak = np.nan
+    h.told = np.nan
+
+
+@compiled
+def scan(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, use: Any, start: int, out: Any) -> tuple[int, int, int]:
+    """Judge fixes[start:] in this order where `use` is 1. Returns (next fix, records written to `out`, DONE or what was too small)."""
+    reach = st.box[5]
+    most_pairs = pairs.shape[1]
+    n = 0
+    for i in range(start, len(fixes)):
+        if use[i] != 1:
+            continue
+        f = fixes[i]
+        slot = f.slot
+        row = rows[slot]
+        v = st.vehicles[row.vehicle]
+        cell = cell_at(st.box, f.x, f.y)
+        e0 = 0
+        e1 = 0
+        if cell >= 0:
+            e0 = st.starts[cell]
+            e1 = st.starts[cell + 1]
+        must0, must1 = v.required[0], v.required[1]
+        could = must1 - must0
+        for e in range(e0, e1):
+            area = st.entries[e, 0]
+            could += st.area_watches[area + 1] - st.area_watches[area]
+        leg0, leg1 = v.legs[0], v.legs[1]
+        if row.pairs + could > most_pairs:
+            return i, n, PAIRS_FULL
+        if n + row.pairs + could + (leg1 - leg0) + 2 > len(out):
+            return i, n, OUT_FULL
+        if f.rank == 0:
+            row.rank0 = f.seen
+        elif f.rank == 1:
+            row.rank1 = f.seen
+        counted = counts_now(row, f.rank, f.seen)
+        if f.rank >= 2 and counted:
+            row.rank2 = f.seen
+        note_key(row, f)
+        if not counted:
+            continue
+        accuracy = f.acc
+        if math.isnan(accuracy):
+            accuracy = UNKNOWN_ACCURACY_M
+        gap = row.used != 0 and f.seen - row.used > v.gap
+        row.used = f.seen
+        stamp = row.n
+
+        # ---- areas: those near, then those that are far from here but remembered or required
+        exempt = 0
+        allowed_bits = 0
+        for e in range(e0, e1):
+            area = st.entries[e, 0]
+            deep = depth(
+                st.edges, st.near, st.entries[e, 1], st.entries[e, 2], st.entries[e, 3], reach, f.x, f.y
+            )
+            if deep > -accuracy:
+                if st.area_flags[area] != 0 or listed(st.exempt, v.homes[0], v.homes[1], area):
+                    exempt = 1
+                for k in range(leg0, leg1):
+                    leg_plan = st.legs[k]
+                    if k - leg0 < 62 and (
+                        listed(st.exempt, leg_plan.stops[0], leg_plan.stops[1], area)
+                        or listed(st.exempt, v.homes[0], v.homes[1], area)
+                    ):
+                        allowed_bits |= 1 << (k - leg0)
+            for wi in range(st.area_watches[area], st.area_watches[area + 1]):
+                w = st.watches[wi]
+                if not concerns(w, st.bound, row.vehicle, v.role):
+                    continue
+                side = side_of(deep, accuracy, w.enter, w.exit)
+                k = find_pair(pairs, slot, row.pairs, wi)
+                if k < 0:
+                    if side != IN and not (side == OUTSIDE and w.kind == REQUIRED):
+                        continue
+                    k = row.pairs
+                    new_pair(pairs, slot, k, wi)
+                    row.pairs += 1
+                p = pairs[slot, k]
+                p.stamp = stamp
+                in_force = applies(st.windows, st.utc_offset, w.schedule[0], w.schedule[1], f.seen)
+                kind = area_step(w, p, side, in_force, f)
+                if kind != 0:
+                    n = emit(out, n, i, slot, kind, AREA, wi, p.held, f.seen)
+        for m in range(must0, must1):
+            wi = st.must[m]
+            if find_pair(pairs, slot, row.pairs, wi) < 0:
+                new_pair(pairs, slot, row.pairs, wi)
+                row.pairs += 1
+        k = 0
+        while k < row.pairs:
+            p = pairs[slot, k]
+            w = st.watches[p.watch]
+            if p.stamp != stamp:
+                p.stamp = stamp
+                in_force = applies(st.windows, st.utc_offset, w.schedule[0], w.schedule[1], f.seen)
+                kind = area_step(w, p, OUTSIDE, in_force, f)
+                if kind != 0:
+                    n = emit(out, n, i, slot, kind, AREA, p.watch, p.held, f.seen)
+            if idle(p):
+                row.pairs -= 1
+                if k < row.pairs:
+                    pairs[slot, k] = pairs[slot, row.pairs]
+                continue
+            k += 1
+
+        # ---- the road
+        on_movement = False
+        for k in range(leg0, leg1):
+            leg_plan = st.legs[k]
+            leg = legs[slot, k - leg0]
+            if f.seen < leg_plan.starts or f.seen >= leg_plan.ends:
+                kind = hold_false(leg.held)
+                if kind != 0:
+                    n = emit(out, n, i, slot, kind, DEVIATION, k, leg.held, min(f.seen, leg_plan.ends))
+                leg.joined = 0
+                leg.segment = -1
+                continue
+            on_movement = True
+            distance, segment, along = nearest(
+                st.vertices, st.boxes, st.big, st.ranges, leg_plan.line, leg.segment, f.x, f.y
+            )
+            leg.segment = segment
+            leg.along = along
+            if exempt == 0 and distance <= leg_plan.half + accuracy:
+                for c in range(leg_plan.checkpoints[0], leg_plan.checkpoints[1]):
+                    if abs(along - st.checkpoints[c, 0]) <= st.checkpoints[c, 1] + accuracy:
+                        exempt = 1
+            if k - leg0 >= 62 or (allowed_bits >> (k - leg0)) & 1:
+                exempt = 1
+            if v.off_on == 1:
+                side = corridor_side(distance, accuracy, leg_plan.half, leg_plan.exit)
+                allowed = (allowed_bits >> min(k - leg0, 62)) & 1 == 1
+                kind = deviation_step(v, leg, side, allowed, distance, along, f)
+                if kind != 0:
+                    n = emit(out, n, i, slot, kind, DEVIATION, k, leg.held, f.seen)
+
+        # ---- standing
+        if v.stop_on == 1:
+            kind, at = stop_step(v, row.stop, on_movement, exempt, gap, f)
+            if kind != 0:
+                n = emit(out, n, i, slot, kind, STOPPED, 0, row.stop.held, at)
+    return len(fixes), n, DONE
+
+
+__all__ = ["DONE", "IN", "OUT_FULL", "PAIRS_FULL", "UNSURE", "scan"]

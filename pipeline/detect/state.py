@@ -1,0 +1,188 @@
+"""The state of many vehicles: rows, and the fixes that were admitted, in chains of small chunks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.detect.compiled import compiled
+from pipeline.detect.form import FIX, HELD, LEG, NEVER, PAIR, ROW
+
+Array = npt.NDArray[Any]
+CHUNK = 32
+CHAIN = np.dtype([("head", "i4"), ("tail", "i4"), ("in_tail", "i4"), ("count", "i4")], align=True)
+KEY = np.dtype([("stamp", "i8"), ("dirty", "i8"), ("seen", "i8"), ("device", "i8"), ("seq", "i8"), ("body", "u8")], align=True)
+
+
+def clear_held(held: Array) -> None:
+    held["on"], held["since"], held["began"], held["decided"], held["severity"] = 0, NEVER, NEVER, NEVER, 3
+    for name in ("lat", "lon", "along", "peak", "told"):
+        held[name] = np.nan
+
+
+class Vehicles:
+    """Rows, pairs, legs and history of the vehicles that one engine has seen. Slots are given in the order of their coming."""
+
+    def __init__(self, legs: int, pairs: int = 4, capacity: int = 16) -> None:
+        self.count = 0
+        self.rows: Array = np.zeros(capacity, ROW)
+        self.pairs: Array = np.zeros((capacity, pairs), PAIR)
+        self.legs: Array = np.zeros((capacity, legs), LEG)
+        self.keys: Array = np.zeros(capacity, KEY)
+        self.revisions: Array = np.zeros(capacity, np.int64)
+        self.known_from: Array = np.zeros(capacity, np.int64)
+        """History is whole for fixes seen after this."""
+        self.chains: Array = np.zeros(capacity, CHAIN)
+        self.pool: Array = np.zeros((64, CHUNK), FIX)
+        self.links: Array = np.arange(1, 65, dtype=np.int32)
+        self.links[-1] = -1
+        self.free: Array = np.array([0, 64], np.int64)  # first free chunk, how many are free
+        self.limit_us = 0
+
+    def add(self, vehicle: int) -> int:
+        slot = self.count
+        if slot == len(self.rows):
+            for name in ("rows", "pairs", "legs", "keys", "revisions", "known_from", "chains"):
+                old = getattr(self, name)
+                setattr(self, name, np.concatenate([old, np.zeros_like(old)]))
+        self.count += 1
+        self.rows[slot] = np.zeros((), ROW)
+        self.rows["vehicle"][slot] = vehicle
+        self.clear(slot)
+        self.chains[slot] = (-1, -1, 0, 0)
+        return slot
+
+    def clear(self, slot: int) -> None:
+        """As it was before its first fix."""
+        vehicle = int(self.rows["vehicle"][slot])
+        self.rows[slot] = np.zeros((), ROW)
+        self.rows["vehicle"][slot] = vehicle
+        clear_held(self.rows["stop"]["held"][slot : slot + 1])
+        self.legs[slot] = np.zeros((), LEG)
+        self.legs["segment"][slot] = -1
+        clear_held(self.legs["held"][slot])
+
+    def more_pairs(self) -> None:
+        self.pairs = np.concatenate([self.pairs, np.zeros_like(self.pairs)], axis=1)
+
+    # ---- a vehicle's row as bytes: what keyframes and checkpoints hold --------------------------------------------
+
+    def pack(self, slot: int) -> bytes:
+        row = self.rows[slot]
+        pairs = self.pairs[slot, : row["pairs"]]
+        return b"".join((row.tobytes(), self.legs[slot].tobytes(), pairs.tobytes()))
+
+    def unpack(self, slot: int, data: bytes) -> None:
+        vehicle = int(self.rows["vehicle"][slot])
+        legs = self.legs.shape[1] * LEG.itemsize
+        self.rows[slot] = np.frombuffer(data, ROW, 1)[0]
+        self.rows["vehicle"][slot] = vehicle
+        self.legs[slot] = np.frombuffer(data, LEG, self.legs.shape[1], ROW.itemsize)
+        n = int(self.rows["pairs"][slot])
+        while n > self.pairs.shape[1]:
+            self.more_pairs()
+        self.pairs[slot, :n] = np.frombuffer(data, PAIR, n, ROW.itemsize + legs)
+
+    # ---- history ----------------------------------------------------------------------------------------------------
+
+    def make_room(self, fixes: int) -> None:
+        """At least one free chunk for each of so many fixes: no chain can need more."""
+        while self.free[1] < fixes:
+            n = len(self.pool)
+            self.pool = np.concatenate([self.pool, np.zeros_like(self.pool)])
+            links = np.arange(n + 1, 2 * n + 1, dtype=np.int32)
+            links[-1] = self.free[0] if self.free[1] else -1
+            self.links = np.concatenate([self.links, links])
+            self.free[0] = n
+            self.free[1] += n
+
+    def remember(self, fixes: Array, use: Array) -> None:
+        self.make_room(len(fixes))
+        _remember(self.pool, self.links, self.free, self.chains, fixes, use)
+
+    def history(self, slot: int) -> Array:
+        """Its admitted fixes that are in memory, in total order."""
+        out = np.zeros(int(self.chains["count"][slot]), FIX)
+        _gather(self.pool, self.links, self.chains, slot, out)
+        return out
+
+    def replace_history(self, slot: int, fixes: Array) -> None:
+        _release(self.links, self.free, self.chains, slot)
+        self.remember(fixes, np.ones(len(fixes), np.uint8))
+
+    def forget(self, before_us: int) -> None:
+        """Let whole chunks of older fixes go; they can be read back from the topic."""
+        _forget(self.pool, self.links, self.free, self.chains, self.known_from, self.count, before_us)
+
+
+@compiled
+def _remember(pool: Any, links: Any, free: Any, chains: Any, fixes: Any, use: Any) -> None:
+    for i in range(len(fixes)):
+        if use[i] != 1:
+            continue
+        c = chains[fixes[i].slot]
+        if c.tail < 0 or c.in_tail == pool.shape[1]:
+            chunk = free[0]
+            free[0] = links[chunk]
+            free[1] -= 1
+            links[chunk] = -1
+            if c.tail < 0:
+                c.head = chunk
+            else:
+                links[c.tail] = chunk
+            c.tail = chunk
+            c.in_tail = 0
+        pool[c.tail, c.in_tail] = fixes[i]
+        c.in_tail += 1
+        c.count += 1
+
+
+@compiled
+def _gather(pool: Any, links: Any, chains: Any, slot: int, out: Any) -> None:
+    chunk = chains[slot].head
+    n = 0
+    while chunk >= 0:
+        for k in range(pool.shape[1]):
+            if n == len(out):
+                return
+            out[n] = pool[chunk, k]
+            n += 1
+        chunk = links[chunk]
+
+
+@compiled
+def _release(links: Any, free: Any, chains: Any, slot: int) -> None:
+    c = chains[slot]
+    chunk = c.head
+    while chunk >= 0:
+        following = links[chunk]
+        links[chunk] = free[0] if free[1] > 0 else -1
+        free[0] = chunk
+        free[1] += 1
+        chunk = following
+    c.head = -1
+    c.tail = -1
+    c.in_tail = 0
+    c.count = 0
+
+
+@compiled
+def _forget(pool: Any, links: Any, free: Any, chains: Any, known_from: Any, slots: int, before_us: int) -> None:
+    for slot in range(slots):
+        c = chains[slot]
+        while c.head >= 0 and c.head != c.tail:
+            newest = pool[c.head, pool.shape[1] - 1].seen
+            if newest >= before_us:
+                break
+            chunk = c.head
+            c.head = links[chunk]
+            links[chunk] = free[0] if free[1] > 0 else -1
+            free[0] = chunk
+            free[1] += 1
+            c.count -= pool.shape[1]
+            known_from[slot] = newest
+
+
+HELD_SIZE = HELD.itemsize

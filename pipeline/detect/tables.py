@@ -1,0 +1,339 @@
+"""The plan as the compiled code reads it: arrays, with places instead of names. Built once per plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.detect.corridor import Lines, build_lines
+from pipeline.detect.form import DEVIATION, STOPPED
+from pipeline.detect.ground import Ground, build_ground
+from pipeline.geo.routes import section
+from pipeline.model.episode import SEVERITIES, Mode, Severity
+from pipeline.plan.model import Area, AreaRule, CompiledPlan, Movement, Route
+
+Array = npt.NDArray[Any]
+
+INACCURATE_M = 500.0  # of a fix that the gate lets through, at most
+INSIDE_RULES = ("area.entered", "area.forbidden")
+ENTERED, FORBIDDEN, LEFT, REQUIRED = 0, 1, 2, 3
+_KINDS = {"area.entered": ENTERED, "area.forbidden": FORBIDDEN, "area.left": LEFT, "area.required": REQUIRED}
+STOP_ALLOWED = 1
+
+WATCH = np.dtype(
+    [
+        ("area", "i4"),
+        ("kind", "i4"),
+        ("severity", "i4"),
+        ("roles", "u8"),  # a bit each; 0: every role
+        ("vehicles", "i4", (2,)),  # into `bound`, first and last; equal: every vehicle
+        ("schedule", "i4", (2,)),  # into `windows`
+        ("dwell", "i8"),
+        ("enter", "f8"),
+        ("exit", "f8"),
+    ],
+    align=True,
+)
+VEHICLE = np.dtype(
+    [
+        ("role", "u8"),
+        ("gap", "i8"),  # no data for longer than this is a gap
+        ("legs", "i4", (2,)),  # into LEG_PLAN
+        ("homes", "i4", (2,)),  # into `exempt`
+        ("required", "i4", (2,)),  # into `must`
+        ("off_on", "i4"),
+        ("off_severity", "i4"),
+        ("off_after", "i8"),
+        ("off_high", "f8"),
+        ("off_critical", "f8"),
+        ("stop_on", "i4"),
+        ("stop_severity", "i4"),
+        ("stop_after", "i8"),
+        ("stop_radius", "f8"),
+    ],
+    align=True,
+)
+LEG_PLAN = np.dtype(
+    [
+        ("line", "i4"),
+        ("movement", "i4"),
+        ("starts", "i8"),
+        ("ends", "i8"),
+        ("half", "f8"),
+        ("exit", "f8"),
+        ("stops", "i4", (2,)),  # into `exempt`
+        ("checkpoints", "i4", (2,)),  # into `checkpoints`
+    ],
+    align=True,
+)
+
+
+class Static(NamedTuple):
+    """What the scan is handed, in one piece."""
+
+    box: Array
+    edges: Array
+    starts: Array
+    entries: Array
+    near: Array
+    area_flags: Array
+    area_watches: Array  # (areas + 1,) into watches
+    watches: Array
+    bound: Array
+    windows: Array  # (n, 2) seconds of the local week
+    utc_offset: Array  # of the windows
+    vehicles: Array
+    must: Array
+    exempt: Array
+    legs: Array
+    checkpoints: Array  # (n, 2): chainage, radius
+    vertices: Array
+    boxes: Array
+    big: Array
+    ranges: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the changes of one rule and object say."""
+
+    rule: str
+    object: str
+    mode: Mode
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    plan: CompiledPlan
+    static: Static
+    vehicle_ids: tuple[str, ...]
+    vehicle_place: dict[str, int]
+    device_place: dict[str, tuple[int, int]]  # place among all, rank on its vehicle
+    watches: tuple[Told, ...]
+    leg_movements: tuple[Movement, ...]
+    leg_routes: tuple[Route, ...]
+    off_modes: tuple[Mode, ...]  # by vehicle
+    stop_modes: tuple[Mode, ...]
+    most_legs: int
+
+
+def severity_code(severity: Severity) -> int:
+    """0 is the gravest."""
+    return SEVERITIES.index(severity)
+
+
+class _Ranges:
+    """Lists laid end to end; each is named by its first and last place."""
+
+    def __init__(self) -> None:
+        self.all: list[Any] = []
+
+    def add(self, items: Iterable[Any]) -> tuple[int, int]:
+        first = len(self.all)
+        self.all.extend(items)
+        return first, len(self.all)
+
+
+def _roles(plan: CompiledPlan) -> dict[str, int]:
+    return {role: 1 << i for i, role in enumerate(sorted({v.role for v in plan.vehicles.values()}))}
+
+
+def _in(role: str, roles: frozenset[str]) -> bool:
+    return not roles or role in roles
+
+
+def build_tables(plan: CompiledPlan) -> Tables:
+    vehicle_ids = tuple(sorted(plan.vehicles))
+    place = {vehicle: i for i, vehicle in enumerate(vehicle_ids)}
+    roles = _roles(plan)
+    area_place = {area.id: i for i, area in enumerate(plan.areas)}
+    bound, windows, offsets, exempt, must, checkpoints = (_Ranges() for _ in range(6))
+
+    watch_rows: list[tuple[Any, ...]] = []
+    told: list[Told] = []
+    area_watches = [0]
+    required: dict[int, list[int]] = {}
+    for area in plan.areas:
+        for rule in area.rules:
+            if rule.mode == "off":
+                continue
+            watch_rows.append(_watch(area, rule, area_place, roles, place, bound, windows, offsets))
+            told.append(Told(rule.rule, area.id, rule.mode))
+            if rule.rule == "area.required":
+                for vehicle in plan.vehicles.values():
+                    if _in(vehicle.role, rule.roles) and (not rule.vehicles or vehicle.id in rule.vehicles):
+                        required.setdefault(place[vehicle.id], []).append(len(watch_rows) - 1)
+        area_watches.append(len(watch_rows))
+
+    lines, line_place = _lines(plan)
+    legs: list[tuple[Any, ...]] = []
+    leg_movements: list[Movement] = []
+    vehicles = np.zeros(len(vehicle_ids), VEHICLE)
+    off_modes: list[Mode] = []
+    stop_modes: list[Mode] = []
+    for i, vehicle_id in enumerate(vehicle_ids):
+        vehicle = plan.vehicles[vehicle_id]
+        first = len(legs)
+        for m, movement in enumerate(plan.movements):
+            if vehicle_id not in movement.vehicles:
+                continue
+            route = plan.routes[movement.route]
+            points = [(c.chainage_m, c.radius_m) for c in route.checkpoints if c.stop_allowed]
+            legs.append(
+                (
+                    line_place[_line_key(movement)],
+                    m,
+                    movement.starts_us,
+                    movement.ends_us,
+                    route.half_width_m,
+                    route.exit_width_m,
+                    exempt.add(sorted(area_place[a] for a in movement.stop_areas if a in area_place)),
+                    checkpoints.add(points),
+                )
+            )
+            leg_movements.append(movement)
+        rules = plan.regions[vehicle.region].rules
+        off, stop = rules.get("route.deviation"), rules.get("stop.unscheduled")
+        row = vehicles[i]
+        row["role"] = roles[vehicle.role]
+        row["gap"] = max(60_000_000, 6 * vehicle.expected_interval_us)
+        row["legs"] = first, len(legs)
+        row["homes"] = exempt.add(sorted(area_place[a] for a in vehicle.home_areas if a in area_place))
+        row["required"] = must.add(required.get(i, ()))
+        off_modes.append(off.mode if off else "off")
+        if off and off.mode != "off" and _in(vehicle.role, off.roles):
+            row["off_on"] = 1
+            row["off_severity"] = severity_code(off.severity)
+            row["off_after"] = int(off.params["min_duration_us"])
+            row["off_high"], row["off_critical"] = off.params["high_at_m"], off.params["critical_at_m"]
+        stop_modes.append(stop.mode if stop else "off")
+        if stop and stop.mode != "off" and _in(vehicle.role, stop.roles):
+            row["stop_on"] = 1
+            row["stop_severity"] = severity_code(stop.severity)
+            row["stop_after"] = int(stop.params["min_duration_us"])
+            row["stop_radius"] = stop.params["radius_m"]
+
+    watches = np.array(watch_rows, WATCH) if watch_rows else np.zeros(0, WATCH)
+    margin = max((float(max(w["enter"], w["exit"])) for w in watches), default=0.0)
+    ground = build_ground([area.polygon for area in plan.areas], INACCURATE_M + margin + 1.0)
+    static = _static(ground, lines, plan.areas, area_watches, watches, bound, windows, offsets, vehicles, must, exempt, legs, checkpoints)
+    devices = sorted({d for v in plan.vehicles.values() for d in v.devices})
+    device_order = {device: i for i, device in enumerate(devices)}
+    device_place = {
+        device: (device_order[device], min(rank, 2))
+        for v in plan.vehicles.values()
+        for rank, device in enumerate(v.devices)
+    }
+    most_legs = max((int(v["legs"][1] - v["legs"][0]) for v in vehicles), default=0)
+    return Tables(
+        plan,
+        static,
+        vehicle_ids,
+        place,
+        device_place,
+        tuple(told),
+        tuple(leg_movements),
+        tuple(plan.routes[m.route] for m in leg_movements),
+        tuple(off_modes),
+        tuple(stop_modes),
+        max(1, most_legs),
+    )
+
+
+def _watch(
+    area: Area,
+    rule: AreaRule,
+    area_place: dict[str, int],
+    roles: dict[str, int],
+    place: dict[str, int],
+    bound: _Ranges,
+    windows: _Ranges,
+    offsets: _Ranges,
+) -> tuple[Any, ...]:
+    mask = 0
+    for role in rule.roles:
+        mask |= roles.get(role, 0)
+    if rule.roles and not mask:
+        mask = 1 << 63  # roles that no vehicle has: nobody
+    listed = sorted(place[v] for v in rule.vehicles if v in place)
+    if rule.vehicles and not listed:
+        listed = [-1]
+    schedule = windows.add(rule.schedule.windows)
+    offsets.add([rule.schedule.utc_offset_s] * len(rule.schedule.windows))
+    return (
+        area_place[area.id],
+        _KINDS[rule.rule],
+        severity_code(rule.severity),
+        mask,
+        bound.add(listed),
+        schedule,
+        rule.dwell_us,
+        rule.enter_margin_m,
+        rule.exit_margin_m,
+    )
+
+
+def _line_key(movement: Movement) -> tuple[str, float, float]:
+    low, high = sorted((movement.from_chainage_m, movement.to_chainage_m))
+    return movement.route, low, high
+
+
+def _lines(plan: CompiledPlan) -> tuple[Lines, dict[tuple[str, float, float], int]]:
+    """A line for every stretch of a route that a movement uses."""
+    keys = sorted({_line_key(m) for m in plan.movements})
+    lines = []
+    for route_id, low, high in keys:
+        route = plan.routes[route_id]
+        xy = section(route.xy, route.chainage_m, low, high)
+        steps = np.r_[True, np.hypot(*np.diff(xy, axis=0).T) > 1e-6]
+        xy = xy[steps]
+        inner = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(xy, axis=0).T))])
+        lines.append((xy, low + inner))
+    return build_lines(lines), {key: i for i, key in enumerate(keys)}
+
+
+def _static(
+    ground: Ground,
+    lines: Lines,
+    areas: Sequence[Area],
+    area_watches: list[int],
+    watches: Array,
+    bound: _Ranges,
+    windows: _Ranges,
+    offsets: _Ranges,
+    vehicles: Array,
+    must: _Ranges,
+    exempt: _Ranges,
+    legs: list[tuple[Any, ...]],
+    checkpoints: _Ranges,
+) -> Static:
+    flags = np.array([STOP_ALLOWED if area.stop_allowed else 0 for area in areas], np.int64)
+    return Static(
+        ground.box,
+        ground.edges,
+        ground.starts,
+        ground.entries,
+        ground.near,
+        flags,
+        np.array(area_watches, np.int64),
+        watches,
+        np.array(bound.all, np.int64),
+        np.array(windows.all, np.int64).reshape(-1, 2),
+        np.array(offsets.all, np.int64),
+        vehicles,
+        np.array(must.all, np.int64),
+        np.array(exempt.all, np.int64),
+        np.array(legs, LEG_PLAN) if legs else np.zeros(0, LEG_PLAN),
+        np.array(checkpoints.all, np.float64).reshape(-1, 2),
+        lines.vertices,
+        lines.boxes,
+        lines.big,
+        lines.ranges,
+    )
+
+
+RULE_NAMES = {DEVIATION: "route.deviation", STOPPED: "stop.unscheduled"}
