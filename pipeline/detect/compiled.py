@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _keep_where() -> None:
+    """Numba looks only at a function's own file to tell whether what it kept is stale, not at the functions that it calls. So what
+    is kept has a place of its own for every state of the sources of this package."""
+    if "NUMBA_CACHE_DIR" in os.environ:
+        return
+    here = Path(__file__).resolve().parent
+    digest = hashlib.sha256()
+    for source in sorted(here.rglob("*.py")):
+        digest.update(source.read_bytes())
+    beside = here / "__pycache__"
+    root = beside if os.access(beside if beside.exists() else here, os.W_OK) else Path.home() / ".cache" / "rahdar"
+    numba.config.CACHE_DIR = str(root / f"compiled-{digest.hexdigest()[:12]}")
+
+
+_keep_where()
 
 
 def compiled(function: F) -> F:

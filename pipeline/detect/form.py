@@ -85,6 +85,9 @@ ROW = np.dtype(
         ("rank0", "i8"),  # seen_at of the newest plausible fix of its devices, by rank
         ("rank1", "i8"),
         ("rank2", "i8"),
+        ("still_x", "f8"),  # where it stands: the mean of its fixes since its receiver last said that it moved
+        ("still_y", "f8"),
+        ("still_weight", "f8"),
         ("stop", STOP),
     ],
     align=True,
@@ -116,4 +119,4 @@ IN, UNSURE, OUTSIDE = 1, 0, -1
 
 UNKNOWN_ACCURACY_M = 10.0  # a receiver under open sky that does not say
 HANDOVER_US = 60_000_000
-FAR = 1e12
+STILL_MPS = 1.5  # slower than a walk: speed is measured by Doppler, far better than position

@@ -19,6 +19,7 @@ from pipeline.detect.form import (
     HANDOVER_US,
     IN,
     OUTSIDE,
+    STILL_MPS,
     STOPPED,
     UNKNOWN_ACCURACY_M,
     UNSURE,
@@ -30,6 +31,7 @@ from pipeline.detect.rules.held import emit, hold_false
 from pipeline.detect.rules.stop import stop_step
 
 DONE, OUT_FULL, PAIRS_FULL = 0, 1, 2
+MOST_LEGS = 62  # movements of one vehicle, at most: a bit each
 
 
 @compiled
@@ -48,6 +50,20 @@ def note_key(row: Any, f: Any) -> None:
     row.seq = f.seq
     row.body = f.body
     row.n += 1
+
+
+@compiled
+def settle(row: Any, f: Any, accuracy: float) -> tuple[float, float, float]:
+    """Where it is, and the weight of that. While its receiver says that it stands still, the mean of its fixes, weighted by their
+    accuracy: a parked receiver's drift crosses no border. A fix that cannot be of the same place begins anew."""
+    weight = 1.0 / max(accuracy, 3.0) ** 2
+    if not f.speed < STILL_MPS:
+        return f.x, f.y, 0.0
+    before = row.still_weight
+    if before > 0.0 and math.hypot(f.x - row.still_x, f.y - row.still_y) <= 3.0 * max(accuracy, UNKNOWN_ACCURACY_M):
+        share = weight / (before + weight)
+        return row.still_x + (f.x - row.still_x) * share, row.still_y + (f.y - row.still_y) * share, before + weight
+    return f.x, f.y, weight
 
 
 @compiled
@@ -98,7 +114,10 @@ def scan(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, use: Any, start:
         slot = f.slot
         row = rows[slot]
         v = st.vehicles[row.vehicle]
-        cell = cell_at(st.box, f.x, f.y)
+        counted = counts_now(row, f.rank, f.seen)
+        accuracy = UNKNOWN_ACCURACY_M if math.isnan(f.acc) else f.acc
+        x, y, weight = settle(row, f, accuracy)
+        cell = cell_at(st.box, x, y)
         e0 = 0
         e1 = 0
         if cell >= 0:
@@ -114,19 +133,17 @@ def scan(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, use: Any, start:
             return i, n, PAIRS_FULL
         if n + row.pairs + could + (leg1 - leg0) + 2 > len(out):
             return i, n, OUT_FULL
+
+        note_key(row, f)
         if f.rank == 0:
             row.rank0 = f.seen
         elif f.rank == 1:
             row.rank1 = f.seen
-        counted = counts_now(row, f.rank, f.seen)
-        if f.rank >= 2 and counted:
-            row.rank2 = f.seen
-        note_key(row, f)
         if not counted:
             continue
-        accuracy = f.acc
-        if math.isnan(accuracy):
-            accuracy = UNKNOWN_ACCURACY_M
+        row.still_x = x
+        row.still_y = y
+        row.still_weight = weight
         gap = row.used != 0 and f.seen - row.used > v.gap
         row.used = f.seen
         stamp = row.n
@@ -137,18 +154,18 @@ def scan(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, use: Any, start:
         for e in range(e0, e1):
             area = st.entries[e, 0]
             deep = depth(
-                st.edges, st.near, st.entries[e, 1], st.entries[e, 2], st.entries[e, 3], reach, f.x, f.y
+                st.edges, st.near, st.entries[e, 1], st.entries[e, 2], st.entries[e, 3], reach, x, y
             )
             if deep > -accuracy:
-                if st.area_flags[area] != 0 or listed(st.exempt, v.homes[0], v.homes[1], area):
+                if st.area_flags[area] != 0 or listed(st.homes, v.homes[0], v.homes[1], area):
                     exempt = 1
-                for k in range(leg0, leg1):
-                    leg_plan = st.legs[k]
-                    if k - leg0 < 62 and (
-                        listed(st.exempt, leg_plan.stops[0], leg_plan.stops[1], area)
-                        or listed(st.exempt, v.homes[0], v.homes[1], area)
-                    ):
+            for k in range(leg0, min(leg1, leg0 + MOST_LEGS)):
+                leg_plan = st.legs[k]
+                for q in range(leg_plan.stops[0], leg_plan.stops[1]):
+                    if st.exempt[q] == area and deep > -max(accuracy, st.access[q]):
                         allowed_bits |= 1 << (k - leg0)
+                        if deep > -accuracy:
+                            exempt = 1
             for wi in range(st.area_watches[area], st.area_watches[area + 1]):
                 w = st.watches[wi]
                 if not concerns(w, st.bound, row.vehicle, v.role):
@@ -191,7 +208,7 @@ def scan(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, use: Any, start:
 
         # ---- the road
         on_movement = False
-        for k in range(leg0, leg1):
+        for k in range(leg0, min(leg1, leg0 + MOST_LEGS)):
             leg_plan = st.legs[k]
             leg = legs[slot, k - leg0]
             if f.seen < leg_plan.starts or f.seen >= leg_plan.ends:
@@ -203,7 +220,7 @@ def scan(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, use: Any, start:
                 continue
             on_movement = True
             distance, segment, along = nearest(
-                st.vertices, st.boxes, st.big, st.ranges, leg_plan.line, leg.segment, f.x, f.y
+                st.vertices, st.boxes, st.big, st.ranges, leg_plan.line, leg.segment, x, y
             )
             leg.segment = segment
             leg.along = along
@@ -211,18 +228,16 @@ def scan(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, use: Any, start:
                 for c in range(leg_plan.checkpoints[0], leg_plan.checkpoints[1]):
                     if abs(along - st.checkpoints[c, 0]) <= st.checkpoints[c, 1] + accuracy:
                         exempt = 1
-            if k - leg0 >= 62 or (allowed_bits >> (k - leg0)) & 1:
-                exempt = 1
             if v.off_on == 1:
                 side = corridor_side(distance, accuracy, leg_plan.half, leg_plan.exit)
-                allowed = (allowed_bits >> min(k - leg0, 62)) & 1 == 1
+                allowed = (allowed_bits >> (k - leg0)) & 1 == 1
                 kind = deviation_step(v, leg, side, allowed, distance, along, f)
                 if kind != 0:
                     n = emit(out, n, i, slot, kind, DEVIATION, k, leg.held, f.seen)
 
         # ---- standing
         if v.stop_on == 1:
-            kind, at = stop_step(v, row.stop, on_movement, exempt, gap, f)
+            kind, at = stop_step(v, row.stop, on_movement, exempt, gap, f, x, y, accuracy)
             if kind != 0:
                 n = emit(out, n, i, slot, kind, STOPPED, 0, row.stop.held, at)
     return len(fixes), n, DONE

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import shapely
 
 from pipeline.detect.corridor import Lines, build_lines
 from pipeline.detect.form import DEVIATION, STOPPED
 from pipeline.detect.ground import Ground, build_ground
 from pipeline.geo.routes import section
 from pipeline.model.episode import SEVERITIES, Mode, Severity
-from pipeline.plan.model import Area, AreaRule, CompiledPlan, Movement, Route
+from pipeline.plan.model import Area, AreaRule, CompiledPlan, Movement, Route, Vehicle
 
 Array = npt.NDArray[Any]
 
@@ -23,6 +24,7 @@ INSIDE_RULES = ("area.entered", "area.forbidden")
 ENTERED, FORBIDDEN, LEFT, REQUIRED = 0, 1, 2, 3
 _KINDS = {"area.entered": ENTERED, "area.forbidden": FORBIDDEN, "area.left": LEFT, "area.required": REQUIRED}
 STOP_ALLOWED = 1
+ACCESS_M = 500.0  # a place farther from the road than this has to be reached by a route of its own
 
 WATCH = np.dtype(
     [
@@ -43,7 +45,7 @@ VEHICLE = np.dtype(
         ("role", "u8"),
         ("gap", "i8"),  # no data for longer than this is a gap
         ("legs", "i4", (2,)),  # into LEG_PLAN
-        ("homes", "i4", (2,)),  # into `exempt`
+        ("homes", "i4", (2,)),
         ("required", "i4", (2,)),  # into `must`
         ("off_on", "i4"),
         ("off_severity", "i4"),
@@ -88,7 +90,9 @@ class Static(NamedTuple):
     utc_offset: Array  # of the windows
     vehicles: Array
     must: Array
+    homes: Array
     exempt: Array
+    access: Array  # metres around it that belong to its way in, beside `exempt`
     legs: Array
     checkpoints: Array  # (n, 2): chainage, radius
     vertices: Array
@@ -151,7 +155,7 @@ def build_tables(plan: CompiledPlan) -> Tables:
     place = {vehicle: i for i, vehicle in enumerate(vehicle_ids)}
     roles = _roles(plan)
     area_place = {area.id: i for i, area in enumerate(plan.areas)}
-    bound, windows, offsets, exempt, must, checkpoints = (_Ranges() for _ in range(6))
+    bound, windows, offsets, homes, stops, must, checkpoints = (_Ranges() for _ in range(7))
 
     watch_rows: list[tuple[Any, ...]] = []
     told: list[Told] = []
@@ -191,7 +195,7 @@ def build_tables(plan: CompiledPlan) -> Tables:
                     movement.ends_us,
                     route.half_width_m,
                     route.exit_width_m,
-                    exempt.add(sorted(area_place[a] for a in movement.stop_areas if a in area_place)),
+                    stops.add(_stops(plan, movement, vehicle, area_place)),
                     checkpoints.add(points),
                 )
             )
@@ -202,7 +206,7 @@ def build_tables(plan: CompiledPlan) -> Tables:
         row["role"] = roles[vehicle.role]
         row["gap"] = max(60_000_000, 6 * vehicle.expected_interval_us)
         row["legs"] = first, len(legs)
-        row["homes"] = exempt.add(sorted(area_place[a] for a in vehicle.home_areas if a in area_place))
+        row["homes"] = homes.add(sorted(area_place[a] for a in vehicle.home_areas if a in area_place))
         row["required"] = must.add(required.get(i, ()))
         off_modes.append(off.mode if off else "off")
         if off and off.mode != "off" and _in(vehicle.role, off.roles):
@@ -220,7 +224,7 @@ def build_tables(plan: CompiledPlan) -> Tables:
     watches = np.array(watch_rows, WATCH) if watch_rows else np.zeros(0, WATCH)
     margin = max((float(max(w["enter"], w["exit"])) for w in watches), default=0.0)
     ground = build_ground([area.polygon for area in plan.areas], INACCURATE_M + margin + 1.0)
-    static = _static(ground, lines, plan.areas, area_watches, watches, bound, windows, offsets, vehicles, must, exempt, legs, checkpoints)
+    static = _static(ground, lines, plan.areas, area_watches, watches, bound, windows, offsets, vehicles, must, homes, stops, legs, checkpoints)
     devices = sorted({d for v in plan.vehicles.values() for d in v.devices})
     device_order = {device: i for i, device in enumerate(devices)}
     device_place = {
@@ -277,6 +281,19 @@ def _watch(
     )
 
 
+def _stops(plan: CompiledPlan, movement: Movement, vehicle: Vehicle, area_place: dict[str, int]) -> list[tuple[int, float]]:
+    """Where this vehicle may be off the road on this movement: (area, how far around it the way in from the road may run)."""
+    route = plan.routes[movement.route]
+    low, high = sorted((movement.from_chainage_m, movement.to_chainage_m))
+    road = shapely.LineString(section(route.xy, route.chainage_m, low, high))
+    found = []
+    for area_id in sorted({*movement.stop_areas, *vehicle.home_areas}):
+        if area_id in area_place:
+            gap = float(road.distance(plan.areas[area_place[area_id]].polygon))
+            found.append((area_place[area_id], gap if gap <= ACCESS_M else 0.0))
+    return found
+
+
 def _line_key(movement: Movement) -> tuple[str, float, float]:
     low, high = sorted((movement.from_chainage_m, movement.to_chainage_m))
     return movement.route, low, high
@@ -307,7 +324,8 @@ def _static(
     offsets: _Ranges,
     vehicles: Array,
     must: _Ranges,
-    exempt: _Ranges,
+    homes: _Ranges,
+    stops: _Ranges,
     legs: list[tuple[Any, ...]],
     checkpoints: _Ranges,
 ) -> Static:
@@ -326,7 +344,9 @@ def _static(
         np.array(offsets.all, np.int64),
         vehicles,
         np.array(must.all, np.int64),
-        np.array(exempt.all, np.int64),
+        np.array(homes.all, np.int64),
+        np.array([area for area, _ in stops.all], np.int64),
+        np.array([access for _, access in stops.all], np.float64),
         np.array(legs, LEG_PLAN) if legs else np.zeros(0, LEG_PLAN),
         np.array(checkpoints.all, np.float64).reshape(-1, 2),
         lines.vertices,

@@ -1,6 +1,6 @@
 """area.entered, area.forbidden: begin inside. area.required: begins outside. area.left: begins outside, for one who has been inside.
 
-A fix is inside when it is so by more than its accuracy and the entering margin, outside when it is so by more than its accuracy and the
+A fix is inside when it is so by more than twice its accuracy and the entering margin, outside when it is so by more than its accuracy and the
 leaving margin; between the two it changes nothing.
 """
 
@@ -12,10 +12,11 @@ import numpy as np
 
 from pipeline.detect.compiled import compiled
 from pipeline.detect.form import IN, OUTSIDE, UNSURE
-from pipeline.detect.rules.held import hold_false, hold_true
+from pipeline.detect.rules.held import hold_false, hold_true, hold_unsure
 
 ENTERED, FORBIDDEN, LEFT, REQUIRED = 0, 1, 2, 3
 WEEK_S = 604_800
+SURE = 2.0  # accuracy is the radius that holds 68 % of fixes; twice it is three sigma across a border
 
 
 @compiled
@@ -51,7 +52,7 @@ def concerns(w: Any, bound: Any, vehicle: int, role: int) -> bool:
 
 @compiled
 def side_of(deep_m: float, accuracy_m: float, enter_m: float, exit_m: float) -> int:
-    if deep_m > 0.0 and deep_m >= accuracy_m + enter_m:
+    if deep_m > 0.0 and deep_m >= SURE * accuracy_m + enter_m:
         return IN
     if deep_m < 0.0 and -deep_m >= accuracy_m + exit_m:
         return OUTSIDE
@@ -67,13 +68,13 @@ def area_step(w: Any, pair: Any, side: int, in_force: bool, f: Any) -> int:
             return hold_false(h)
         if side == IN:
             return hold_true(h, f, w.dwell, np.nan, np.nan, w.severity)
-        return 0
+        return hold_unsure(h)
     if w.kind == REQUIRED:
         if side == IN or not in_force:
             return hold_false(h)
         if side == OUTSIDE:
             return hold_true(h, f, w.dwell, np.nan, np.nan, w.severity)
-        return 0
+        return hold_unsure(h)
     # area.left: going out while it applies is what counts; coming back ends it
     if side == IN:
         pair.armed = 1
@@ -86,7 +87,7 @@ def area_step(w: Any, pair: Any, side: int, in_force: bool, f: Any) -> int:
                 pair.armed = 0
                 return 0
         return hold_true(h, f, w.dwell, np.nan, np.nan, w.severity)
-    return 0
+    return 0  # area.left: a doubt about the way out is no way back
 
 
 @compiled

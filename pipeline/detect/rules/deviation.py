@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.detect.compiled import compiled
 from pipeline.detect.form import IN, OUTSIDE, UNSURE
-from pipeline.detect.rules.held import hold_false, hold_true
+from pipeline.detect.rules.held import hold_false, hold_true, hold_unsure
 
 
 @compiled
@@ -37,6 +37,8 @@ def deviation_step(v: Any, leg: Any, side: int, allowed: bool, distance_m: float
         leg.joined = 1
     if side == IN or allowed:
         return hold_false(leg.held)
-    if side == UNSURE or leg.joined == 0:
+    if leg.joined == 0:
         return 0
+    if side == UNSURE:
+        return hold_unsure(leg.held)
     return hold_true(leg.held, f, v.off_after, along_m, distance_m, graveness(v, distance_m))

@@ -49,6 +49,14 @@ def hold_false(h: Any) -> int:
 
 
 @compiled
+def hold_unsure(h: Any) -> int:
+    """Nobody knows at this fix: what was told goes on, what was not yet told has to begin anew."""
+    if h.on == 0:
+        h.since = 0
+    return 0
+
+
+@compiled
 def emit(out: Any, n: int, i: int, slot: int, kind: int, rule: int, place: int, h: Any, at: int) -> int:
     """Write down the whole episode as it now stands; returns how many are written."""
     o = out[n]

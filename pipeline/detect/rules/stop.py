@@ -18,10 +18,10 @@ from pipeline.detect.rules.held import hold_false
 
 
 @compiled
-def stand(s: Any, f: Any, exempt: int) -> None:
+def stand(s: Any, f: Any, x: float, y: float, exempt: int) -> None:
     """It stands here since now."""
-    s.x = f.x
-    s.y = f.y
+    s.x = x
+    s.y = y
     s.since = f.seen
     s.lat = f.lat
     s.lon = f.lon
@@ -41,8 +41,13 @@ def stand_where_it_went(s: Any) -> None:
 
 
 @compiled
-def stop_step(v: Any, s: Any, judged: bool, exempt: int, gap: bool, f: Any) -> tuple[int, int]:
-    """(BEGIN, END or 0, instant of the end). `judged`: on a movement. `gap`: nothing was heard for long before this fix."""
+def stop_step(
+    v: Any, s: Any, judged: bool, exempt: int, gap: bool, f: Any, x: float, y: float, accuracy_m: float
+) -> tuple[int, int]:
+    """(BEGIN, END or 0, instant of the end). `judged`: on a movement. `gap`: nothing was heard for long before this fix.
+
+    Beyond the radius it is elsewhere; once a stop was told, only beyond the radius and twice its accuracy.
+    """
     h = s.held
     if not judged:
         kind = hold_false(h)
@@ -50,21 +55,23 @@ def stop_step(v: Any, s: Any, judged: bool, exempt: int, gap: bool, f: Any) -> t
         s.away_since = 0
         return kind, f.seen
     if s.since == 0:
-        stand(s, f, exempt)
+        stand(s, f, x, y, exempt)
         return 0, 0
     radius = v.stop_radius
     if gap and h.on == 0:
-        stand(s, f, exempt)
+        stand(s, f, x, y, exempt)
         return 0, 0
-    away = math.hypot(f.x - s.x, f.y - s.y)
+    away = math.hypot(x - s.x, y - s.y)
     kind = 0
     at = 0
     if away <= radius:
         s.away_since = 0
         s.exempt = max(s.exempt, exempt)
+    elif h.on == 1 and away <= radius + 2.0 * accuracy_m:
+        return 0, 0
     elif s.away_since == 0:
-        s.away_x = f.x
-        s.away_y = f.y
+        s.away_x = x
+        s.away_y = y
         s.away_since = f.seen
         s.away_lat = f.lat
         s.away_lon = f.lon
@@ -73,11 +80,11 @@ def stop_step(v: Any, s: Any, judged: bool, exempt: int, gap: bool, f: Any) -> t
     else:
         at = s.away_since
         kind = hold_false(h)
-        if math.hypot(f.x - s.away_x, f.y - s.away_y) <= radius:
+        if math.hypot(x - s.away_x, y - s.away_y) <= radius:
             s.away_exempt = max(s.away_exempt, exempt)
             stand_where_it_went(s)
         else:
-            stand(s, f, exempt)
+            stand(s, f, x, y, exempt)
         if kind == END:
             return kind, at
     if h.on == 0 and s.exempt == 0 and f.seen - s.since >= v.stop_after:
