@@ -13,16 +13,17 @@ import os
 import random
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import faust
-from pipeline.detect.checkpoint import Recovery
-from pipeline.detect.engine import Engine
 
 from agents.transport import on_assigned, on_revoked, read_topic, seek
+from pipeline.detect.checkpoint import Recovery
+from pipeline.detect.engine import Engine, NeedHistoryError
+from pipeline.detect.tables import build_tables
 from pipeline.model import topics
-from pipeline.model.episode import CHANGES_VERSION, ChangeBatch, encode_changes
-from pipeline.model.wire import RawItem, Reject, WireError, decode_observations, encode_reject
+from pipeline.model.episode import CHANGES_VERSION, Change, ChangeBatch, encode_changes
+from pipeline.model.wire import ObservationBatch, RawItem, Reject, WireError, decode_observations, encode_reject
 from pipeline.plan.model import CompiledPlan
 from pipeline.settings import Settings
 
@@ -31,6 +32,8 @@ log = logging.getLogger("rahdar.detect")
 CHECKPOINT_S = 1.0  # at most this often, when rows changed
 IDLE_CHECKPOINT_S = 30.0  # when only time went on: a restart replays no more Ticks than these
 RETRY_S = (0.1, 5.0)
+HOT_US = 1_800_000_000  # history in memory; older fixes are read back from the topic when one arrives that late
+FORGET_S = 60.0
 
 
 @dataclass(slots=True)
@@ -45,6 +48,7 @@ class Owned:
     unacked: list[faust.EventT[bytes]] = field(default_factory=list)
     in_flight: list[Awaitable[Any]] = field(default_factory=list)
     checkpointed_at: float = 0.0
+    forgot_at: float = 0.0
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -54,6 +58,8 @@ class DetectStage:
         self.settings = settings
         self.plan = plan
         self.owned: dict[int, Owned] = {}
+        self.tables = build_tables(plan)
+        self.horizon_us = int(settings.horizon_s * 1_000_000)
         raw: dict[str, Any] = {
             "key_type": bytes,
             "value_type": bytes,
@@ -92,14 +98,14 @@ class DetectStage:
         await self._deliver(self.snapshots, partition, key, value)
         # up to our own marker: what stands before it is the last word of all older owners
         recovery = await self._read_snapshots(partition)
-        engine = Engine(self.plan)
+        engine = Engine(self.plan, self.horizon_us, self.tables)
         start = recovery.restore(engine, epoch)
         self.owned[partition] = Owned(partition, epoch, engine, recovery, start)
         await seek(self.app, topics.OBSERVATIONS.name, partition, start)
 
     # ---- the work -----------------------------------------------------------------------------------------------------
 
-    async def process(self, stream: faust.StreamT[bytes]) -> None:
+    async def process(self, stream: faust.Stream[bytes]) -> None:
         async for event in stream.noack().events():
             owned = self.owned.get(event.message.partition)
             if owned is None or event.message.offset < owned.next_input:
@@ -120,7 +126,7 @@ class DetectStage:
             value = encode_reject(Reject(1, "detect", "malformed", str(error), item))
             await self._deliver(self.rejects, owned.partition, b"detect", value)
         else:
-            changes = owned.engine.feed(batch)
+            changes = await self._feed(owned, batch, offset)
             if changes:
                 value = encode_changes(
                     ChangeBatch(
@@ -138,7 +144,30 @@ class DetectStage:
         owned.next_input = offset + 1
         owned.unacked.append(event)
 
-    async def _deliver(self, topic: faust.TopicT[bytes], partition: int, key: bytes, value: bytes | None) -> None:
+    async def _feed(self, owned: Owned, batch: ObservationBatch, offset: int) -> list[Change]:
+        if len(batch.fixes):
+            owned.recovery.mark(int(batch.fixes.received_at_us[-1]), offset)
+        try:
+            return owned.engine.feed(batch)
+        except NeedHistoryError as need:
+            await self._read_back(owned, need.from_us, offset)
+            return owned.engine.feed(batch)
+
+    async def _read_back(self, owned: Owned, from_us: int, offset: int) -> None:
+        """What the engine has let go, or had before a restart, is still in the topic."""
+        batches = []
+        start = owned.recovery.history_from(from_us)
+        name = topics.OBSERVATIONS.name
+        async for _, _, value in read_topic(self.settings.log_url, name, owned.partition, start=start, end=offset):
+            if value is not None:
+                try:
+                    batches.append(decode_observations(value))
+                except WireError:
+                    continue  # rejected when it came by
+        owned.engine.load_history(batches, from_us)
+        log.info("partition %d: read history back from offset %d to %d", owned.partition, start, offset)
+
+    async def _deliver(self, topic: faust.TopicT, partition: int, key: bytes, value: bytes | None) -> None:
         """Until it is durable. An outage is no bad message: try again, with jitter, while the log holds the rest."""
         pause = RETRY_S[0]
         while True:
@@ -155,6 +184,9 @@ class DetectStage:
     async def checkpoint_when_due(self) -> None:
         loop = asyncio.get_running_loop()
         for owned in list(self.owned.values()):
+            if loop.time() - owned.forgot_at >= FORGET_S:
+                owned.forgot_at = loop.time()
+                owned.engine.forget(HOT_US)
             if not owned.unacked:
                 continue
             age = loop.time() - owned.checkpointed_at
@@ -186,9 +218,9 @@ def detect_stage(app: faust.App, settings: Settings, plan: CompiledPlan) -> Dete
 
     @app.agent(stage.observations, name="detect")
     async def detect(stream: faust.StreamT[bytes]) -> None:
-        await stage.process(stream)
+        await stage.process(cast("faust.Stream[bytes]", stream))
 
-    @app.timer(interval=0.25)
+    @app.timer(interval=0.25)  # type: ignore[untyped-decorator]  # Faust's has no types
     async def checkpoint() -> None:
         try:
             await stage.checkpoint_when_due()

@@ -24,7 +24,8 @@ def _keep_where() -> None:
         digest.update(source.read_bytes())
     beside = here / "__pycache__"
     root = beside if os.access(beside if beside.exists() else here, os.W_OK) else Path.home() / ".cache" / "rahdar"
-    numba.config.CACHE_DIR = str(root / f"compiled-{digest.hexdigest()[:12]}")
+    config: Any = numba.config
+    config.CACHE_DIR = str(root / f"compiled-{digest.hexdigest()[:12]}")
 
 
 _keep_where()

@@ -38,9 +38,7 @@ def build_lines(lines: Sequence[tuple[Floats, Floats]]) -> Lines:
     v = b = g = 0
     for xy, chainage in lines:
         segments = len(xy) - 1
-        small = [
-            _box(xy[i : min(i + BLOCK, segments) + 1]) for i in range(0, segments, BLOCK)
-        ]
+        small = [_box(xy[i : min(i + BLOCK, segments) + 1]) for i in range(0, segments, BLOCK)]
         large = [_hull(small[i : i + BLOCK]) for i in range(0, len(small), BLOCK)]
         vertices.append(np.column_stack([xy, chainage]))
         boxes += small
@@ -68,7 +66,7 @@ def _hull(boxes: list[list[float]]) -> list[float]:
 def _to_box2(boxes: Floats, k: int, x: float, y: float) -> float:
     dx = max(boxes[k, 0] - x, 0.0, x - boxes[k, 2])
     dy = max(boxes[k, 1] - y, 0.0, y - boxes[k, 3])
-    return dx * dx + dy * dy
+    return float(dx * dx + dy * dy)
 
 
 @compiled

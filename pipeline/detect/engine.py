@@ -81,6 +81,10 @@ class Engine:
             slot = self._slots[vehicle] = self.vehicles.add(self.tables.vehicle_place[vehicle])
         return slot
 
+    def add_vehicle(self, vehicle: str) -> int:
+        """Its slot, given now when it has none. Raises KeyError when the plan does not know it."""
+        return self._slot(vehicle)
+
     def vehicle_of(self, slot: int) -> str:
         return self.tables.vehicle_ids[int(self.vehicles.rows["vehicle"][slot])]
 
@@ -239,7 +243,9 @@ class Engine:
         newest = late[np.argmax(late["received"])]
         return self._difference(slot, before, after, merged, newest)
 
-    def _difference(self, slot: int, before: dict[Any, Any], after: dict[Any, Any], merged: Array, newest: Any) -> list[Change]:
+    def _difference(
+        self, slot: int, before: dict[Any, Any], after: dict[Any, Any], merged: Array, newest: Any
+    ) -> list[Change]:
         changes: list[Change] = []
         gone = {key: said for key, said in before.items() if key not in after}
         for key in sorted(after, key=lambda k: (k[2], k[0], k[1])):
@@ -249,9 +255,7 @@ class Engine:
             # people waited since the fix that made the difference came in, whichever fix the episode is dated by
             decider = decider if decider["received"] >= newest["received"] else _received_as(decider, newest)
             if old is None:
-                replaced = [
-                    k for k, o in gone.items() if k[:2] == key[:2] and overlap(o, said)
-                ]
+                replaced = [k for k, o in gone.items() if k[:2] == key[:2] and overlap(o, said)]
                 was = tuple(self._id(slot, gone.pop(k)) for k in sorted(replaced, key=lambda k: k[2]))
                 if was:
                     changes.append(self._change(slot, said, "amend", decider, was))

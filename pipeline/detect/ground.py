@@ -100,7 +100,11 @@ def build_ground(polygons: Sequence[shapely.Polygon], reach_m: float) -> Ground:
     entries = np.stack([np.concatenate(c)[order] for c in (areas, firsts, lasts, inside)], axis=1).astype(np.int64)
     starts = np.searchsorted(cell_of[order], np.arange(columns * rows + 1)).astype(np.int64)
     return Ground(
-        box, np.concatenate(edge_parts), starts, np.ascontiguousarray(entries), np.concatenate(near_parts).astype(np.int64)
+        box,
+        np.concatenate(edge_parts),
+        starts,
+        np.ascontiguousarray(entries),
+        np.concatenate(near_parts).astype(np.int64),
     )
 
 
@@ -189,7 +193,9 @@ def cell_at(box: Floats, x: float, y: float) -> int:
 
 
 @compiled
-def depth(edges: Floats, near: Ints, first: int, last: int, centre_inside: int, reach: float, x: float, y: float) -> float:
+def depth(
+    edges: Floats, near: Ints, first: int, last: int, centre_inside: int, reach: float, x: float, y: float
+) -> float:
     """Signed distance to the border in metres, positive inside; exact within reach of it, else plus or minus reach."""
     best = reach * reach
     side = 0.0

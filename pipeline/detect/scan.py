@@ -68,7 +68,7 @@ def settle(row: Any, f: Any, accuracy: float) -> tuple[float, float, float]:
 
 @compiled
 def listed(items: Any, first: int, last: int, wanted: int) -> bool:
-    for k in range(first, last):
+    for k in range(first, last):  # noqa: SIM110  # compiled: a loop, not a generator
         if items[k] == wanted:
             return True
     return False
@@ -153,12 +153,10 @@ def scan(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, use: Any, start:
         allowed_bits = 0
         for e in range(e0, e1):
             area = st.entries[e, 0]
-            deep = depth(
-                st.edges, st.near, st.entries[e, 1], st.entries[e, 2], st.entries[e, 3], reach, x, y
-            )
-            if deep > -accuracy:
-                if st.area_flags[area] != 0 or listed(st.homes, v.homes[0], v.homes[1], area):
-                    exempt = 1
+            deep = depth(st.edges, st.near, st.entries[e, 1], st.entries[e, 2], st.entries[e, 3], reach, x, y)
+            here = deep > -accuracy
+            if here and (st.area_flags[area] != 0 or listed(st.homes, v.homes[0], v.homes[1], area)):
+                exempt = 1
             for k in range(leg0, min(leg1, leg0 + MOST_LEGS)):
                 leg_plan = st.legs[k]
                 for q in range(leg_plan.stops[0], leg_plan.stops[1]):

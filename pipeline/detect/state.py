@@ -13,7 +13,9 @@ from pipeline.detect.form import FIX, HELD, LEG, NEVER, PAIR, ROW
 Array = npt.NDArray[Any]
 CHUNK = 32
 CHAIN = np.dtype([("head", "i4"), ("tail", "i4"), ("in_tail", "i4"), ("count", "i4")], align=True)
-KEY = np.dtype([("stamp", "i8"), ("dirty", "i8"), ("seen", "i8"), ("device", "i8"), ("seq", "i8"), ("body", "u8")], align=True)
+KEY = np.dtype(
+    [("stamp", "i8"), ("dirty", "i8"), ("seen", "i8"), ("device", "i8"), ("seq", "i8"), ("body", "u8")], align=True
+)
 
 
 def clear_held(held: Array) -> None:

@@ -224,7 +224,22 @@ def build_tables(plan: CompiledPlan) -> Tables:
     watches = np.array(watch_rows, WATCH) if watch_rows else np.zeros(0, WATCH)
     margin = max((float(max(w["enter"], w["exit"])) for w in watches), default=0.0)
     ground = build_ground([area.polygon for area in plan.areas], INACCURATE_M + margin + 1.0)
-    static = _static(ground, lines, plan.areas, area_watches, watches, bound, windows, offsets, vehicles, must, homes, stops, legs, checkpoints)
+    static = _static(
+        ground,
+        lines,
+        plan.areas,
+        area_watches,
+        watches,
+        bound,
+        windows,
+        offsets,
+        vehicles,
+        must,
+        homes,
+        stops,
+        legs,
+        checkpoints,
+    )
     devices = sorted({d for v in plan.vehicles.values() for d in v.devices})
     device_order = {device: i for i, device in enumerate(devices)}
     device_place = {
@@ -281,7 +296,9 @@ def _watch(
     )
 
 
-def _stops(plan: CompiledPlan, movement: Movement, vehicle: Vehicle, area_place: dict[str, int]) -> list[tuple[int, float]]:
+def _stops(
+    plan: CompiledPlan, movement: Movement, vehicle: Vehicle, area_place: dict[str, int]
+) -> list[tuple[int, float]]:
     """Where this vehicle may be off the road on this movement: (area, how far around it the way in from the road may run)."""
     route = plan.routes[movement.route]
     low, high = sorted((movement.from_chainage_m, movement.to_chainage_m))

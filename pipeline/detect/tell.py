@@ -31,7 +31,12 @@ class Account:
     seen_us: int
 
     def change(
-        self, kind: Literal["begin", "amend", "end", "retract"], revision: int, cell: str, plan_hash: str, was: tuple[str, ...] = ()
+        self,
+        kind: Literal["begin", "amend", "end", "retract"],
+        revision: int,
+        cell: str,
+        plan_hash: str,
+        was: tuple[str, ...] = (),
     ) -> Change:
         decided = self.episode.ended_at_us if kind == "end" and self.episode.ended_at_us else self.seen_us
         return Change(

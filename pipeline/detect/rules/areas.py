@@ -44,7 +44,7 @@ def concerns(w: Any, bound: Any, vehicle: int, role: int) -> bool:
     first, last = w.vehicles[0], w.vehicles[1]
     if first == last:
         return True
-    for k in range(first, last):
+    for k in range(first, last):  # noqa: SIM110  # compiled: a loop, not a generator
         if bound[k] == vehicle:
             return True
     return False
@@ -94,4 +94,4 @@ def area_step(w: Any, pair: Any, side: int, in_force: bool, f: Any) -> int:
 def idle(pair: Any) -> bool:
     """Nothing of this pair has to be remembered."""
     h = pair.held
-    return h.on == 0 and h.since == 0 and pair.armed == 0
+    return bool(h.on == 0 and h.since == 0 and pair.armed == 0)

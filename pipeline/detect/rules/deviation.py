@@ -26,7 +26,7 @@ def graveness(v: Any, distance_m: float) -> int:
     if distance_m >= v.off_critical:
         return 0
     if distance_m >= v.off_high:
-        return min(severity, 1)
+        return int(min(severity, 1))
     return int(severity)
 
 

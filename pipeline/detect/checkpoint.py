@@ -1,0 +1,268 @@
+"""Checkpoints of one partition's engine on a compacted topic: blocks of rows that changed, then a manifest that lists what counts.
+
+Keys are (epoch, checkpoint, block), so nothing is overwritten: a manifest is valid when every block that it lists is there. Later blocks
+win over earlier ones; when they have grown to more than a whole state, a whole state is written. What no manifest lists any more is
+given up (tombstoned) only after the next manifest is durable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from pipeline.detect.engine import Engine
+from pipeline.detect.form import LEG, PAIR, ROW
+from pipeline.detect.translate import Layout, layout_of, translate
+
+VERSION = 1
+BLOCK_BYTES = 512 * 1024 - 4096
+MOST_BLOCKS = 48
+MARK_US = 300_000_000
+LAYOUT_BLOCK = 1 << 20
+_KEY = struct.Struct(">cQQI")  # kind, epoch, checkpoint, block
+EPOCH_KEY = b"epoch"
+FORM = f"{ROW}{PAIR}{LEG}"
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """One vehicle: its state, and the oldest keyframe from which it can be taken back."""
+
+    vehicle: str
+    revision: int
+    state: bytes
+    base_us: int
+    base: bytes | None
+
+
+class Block(msgspec.Struct, frozen=True, array_like=True):
+    entries: list[Entry]
+    presses: list[tuple[str, int]]
+
+
+class Manifest(msgspec.Struct, frozen=True, array_like=True):
+    version: int
+    form: str
+    plan_hash: str
+    layout: bytes  # the key of what the places in the states mean
+    next_input: int
+    received_us: int
+    blocks: list[bytes]  # keys, oldest first
+    marks: list[tuple[int, int]]  # (received_at, offset): where in the topic history lies
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What has to be written, in this order: blocks, then the manifest; then the tombstones."""
+
+    blocks: list[tuple[bytes, bytes]]
+    manifest: tuple[bytes, bytes]
+    tombstones: list[bytes]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_block = msgspec.msgpack.Decoder(Block).decode
+_decode_layout = msgspec.msgpack.Decoder(Layout).decode
+_decode_manifest = msgspec.msgpack.Decoder(Manifest).decode
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+@dataclass
+class Recovery:
+    """Reads the snapshots of a partition, then writes them. Feed it every record in the order of the log."""
+
+    partition: int
+    newest_epoch: int = 0
+    _blocks: dict[bytes, bytes] = field(default_factory=dict)
+    _manifests: dict[bytes, bytes] = field(default_factory=dict)
+    _listed: list[bytes] = field(default_factory=list)
+    _listed_bytes: int = 0
+    _whole_bytes: int = 0
+    _garbage: list[bytes] = field(default_factory=list)
+    _number: int = 0
+    _presses_known: set[str] = field(default_factory=set)
+    _marks: list[tuple[int, int]] = field(default_factory=list)
+    _layout: bytes = b""
+
+    # ---- reading ------------------------------------------------------------------------------------------------------
+
+    def see(self, key: bytes, value: bytes | None) -> None:
+        """A record of the topic. What an owner older than the newest marker wrote after it does not count."""
+        if key == EPOCH_KEY:
+            if value is not None:
+                self.newest_epoch = max(self.newest_epoch, int.from_bytes(value, "big"))
+            return
+        try:
+            kind, epoch, _, _ = _KEY.unpack(key)
+        except struct.error:
+            return
+        kept = self._manifests if kind == b"m" else self._blocks
+        if value is None:
+            kept.pop(key, None)
+        elif epoch >= self.newest_epoch:
+            kept[key] = value
+        else:
+            self._garbage.append(key)
+
+    @staticmethod
+    def marker(partition: int, epoch: int) -> tuple[bytes, bytes]:
+        """A new owner's first record: whatever older epochs write behind it is void."""
+        return EPOCH_KEY, epoch.to_bytes(8, "big")
+
+    def restore(self, engine: Engine, epoch: int) -> int:
+        """Bring a fresh engine to the newest valid checkpoint; returns the input offset from which to replay (0: from the beginning)."""
+        self.newest_epoch = max(self.newest_epoch, epoch)
+        start = 0
+        valid: Manifest | None = None
+        for key in sorted(self._manifests, reverse=True):
+            try:
+                manifest = _decode_manifest(self._manifests[key])
+            except (msgspec.MsgspecError, RecursionError):
+                continue
+            known = manifest.version == VERSION and manifest.form == _digest(FORM)
+            if known and all(block in self._blocks for block in [manifest.layout, *manifest.blocks]):
+                valid = manifest
+                break
+        if valid is not None:
+            self._listed = list(valid.blocks)
+            self._marks = list(valid.marks)
+            entries: dict[str, Entry] = {}
+            for block_key in valid.blocks:
+                block = _decode_block(self._blocks[block_key])
+                self._listed_bytes += len(self._blocks[block_key])
+                entries.update((entry.vehicle, entry) for entry in block.entries)
+                engine.presses.update(block.presses)
+            self._presses_known = set(engine.presses)
+            engine.received_us = valid.received_us
+            same_plan = valid.plan_hash == engine.plan.hash
+            if same_plan:
+                self._layout = valid.layout
+            layout = None if same_plan else _decode_layout(self._blocks[valid.layout])
+            for entry in entries.values():
+                _restore(engine, entry, layout)
+            start = valid.next_input
+        listed = {self._layout, *self._listed}
+        self._garbage += [k for k in self._blocks if k not in listed] + list(self._manifests)
+        self._blocks.clear()
+        self._manifests.clear()
+        self._whole_bytes = self._listed_bytes
+        return start
+
+    # ---- writing ------------------------------------------------------------------------------------------------------
+
+    def mark(self, received_us: int, offset: int) -> None:
+        """This offset's record was received then: remembered every few minutes, so that history can be found in the topic."""
+        if not self._marks or received_us - self._marks[-1][0] >= MARK_US:
+            self._marks.append((received_us, offset))
+
+    def history_from(self, seen_us: int) -> int:
+        """An offset at or before every record that may hold a fix seen after this instant."""
+        early = seen_us - 180_000_000  # a device's clock may be ahead by two minutes, and a record waits a little
+        i = bisect_right(self._marks, (early, 0)) - 1
+        return self._marks[i][1] if i >= 0 else 0
+
+    def checkpoint(self, engine: Engine, next_input: int, epoch: int) -> Checkpoint:
+        """What to write so that the state up to `next_input` survives. Takes over the engine's changes: write all of it, or end."""
+        self._number += 1
+        whole = len(self._listed) >= MOST_BLOCKS or self._listed_bytes > 2 * self._whole_bytes + BLOCK_BYTES
+        slots = range(engine.vehicles.count) if whole else sorted(s for s in engine.dirty_slots if s >= 0)
+        entries = [_entry(engine, slot) for slot in slots]
+        horizon = 0 if engine.horizon_us is None else engine.received_us - 2 * engine.horizon_us
+        presses = [
+            (i, at) for i, at in engine.presses.items() if at >= horizon and (whole or i not in self._presses_known)
+        ]
+        self._presses_known = set(engine.presses)
+        blocks = self._cut(entries, presses, epoch)
+        layout: list[tuple[bytes, bytes]] = []
+        if not self._layout:
+            self._layout = _KEY.pack(b"b", epoch, self._number, LAYOUT_BLOCK)
+            layout = [(self._layout, _encode(layout_of(engine.tables)))]
+        gone: list[bytes] = []
+        if whole:
+            gone, self._listed, self._listed_bytes = self._listed, [], 0
+        self._listed += [key for key, _ in blocks]
+        size = sum(len(value) for _, value in blocks)
+        self._listed_bytes += size
+        if whole:
+            self._whole_bytes = size
+        oldest = 0 if engine.horizon_us is None else engine.received_us - 2 * engine.horizon_us
+        while len(self._marks) > 1 and self._marks[1][0] < oldest:
+            del self._marks[0]
+        manifest = Manifest(
+            VERSION,
+            _digest(FORM),
+            engine.plan.hash,
+            self._layout,
+            next_input,
+            engine.received_us,
+            list(self._listed),
+            list(self._marks),
+        )
+        key = _KEY.pack(b"m", epoch, self._number, 0)
+        tombstones, self._garbage = self._garbage + gone, [key]
+        engine.dirty_slots.clear()
+        return Checkpoint(layout + blocks, (key, _encode(manifest)), tombstones)
+
+    def _cut(self, entries: list[Entry], presses: list[tuple[str, int]], epoch: int) -> list[tuple[bytes, bytes]]:
+        blocks: list[tuple[bytes, bytes]] = []
+        waiting: list[Entry] = []
+        size = 0
+
+        def flush() -> None:
+            nonlocal size
+            key = _KEY.pack(b"b", epoch, self._number, len(blocks))
+            blocks.append((key, _encode(Block(list(waiting), presses if not blocks else []))))
+            waiting.clear()
+            size = 0
+
+        for entry in entries:
+            length = len(entry.state) + len(entry.base or b"") + len(entry.vehicle) + 32
+            if waiting and size + length > BLOCK_BYTES:
+                flush()
+            waiting.append(entry)
+            size += length
+        if waiting or presses:
+            flush()
+        return blocks
+
+
+def _entry(engine: Engine, slot: int) -> Entry:
+    base = engine.keyframes.base(slot)
+    return Entry(
+        engine.vehicle_of(slot),
+        int(engine.vehicles.revisions[slot]),
+        engine.vehicles.pack(slot),
+        base[0] if base else 0,
+        base[1] if base else None,
+    )
+
+
+def _restore(engine: Engine, entry: Entry, layout: Layout | None) -> None:
+    if entry.vehicle not in engine.tables.vehicle_place:
+        return
+    state, base = entry.state, entry.base
+    if layout is not None:
+        state = translate(engine.tables, entry.vehicle, layout, state)
+        base = None if base is None else translate(engine.tables, entry.vehicle, layout, base)
+    slot = engine.add_vehicle(entry.vehicle)
+    v = engine.vehicles
+    v.unpack(slot, state)
+    v.revisions[slot] = entry.revision
+    v.known_from[slot] = v.rows["seen"][slot]
+    count = int(v.rows["n"][slot])
+    engine.keyframes.restore(slot, None if base is None else (entry.base_us, base), count)
+
+
+def state_bytes(engine: Engine) -> int:
+    """What the rows of an engine's vehicles take in memory, histories not counted."""
+    v = engine.vehicles
+    used: Any = v.rows["pairs"][: v.count]
+    return int(v.count * (ROW.itemsize + v.legs.shape[1] * LEG.itemsize) + np.sum(used) * PAIR.itemsize)
