@@ -1,0 +1,153 @@
+"""normalise: raw in, observations by cell and rejects out; a record is acknowledged when all that came of it is durable."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+from collections import Counter, deque
+from collections.abc import Awaitable
+from typing import Any, cast
+
+import faust
+
+from agents.transport import on_revoked
+from pipeline.model import topics
+from pipeline.model.wire import (
+    Fixes,
+    ObservationBatch,
+    RawItem,
+    Reject,
+    WireError,
+    decode_raw,
+    encode_observations,
+    encode_reject,
+)
+from pipeline.normalise.normalise import Normaliser
+from pipeline.plan.model import CompiledPlan
+from pipeline.settings import Settings
+
+log = logging.getLogger("rahdar.normalise")
+
+WINDOW = 64  # records whose output is on its way to the disk
+RETRY_S = (0.1, 5.0)
+
+
+class NormaliseStage:
+    """One record after the other; their output is awaited in the same order, some records later."""
+
+    def __init__(self, app: faust.App, settings: Settings, plan: CompiledPlan) -> None:
+        self.n = settings.partitions
+        self.normaliser = Normaliser(plan, int(settings.horizon_s * 1_000_000))
+        raw: dict[str, Any] = {
+            "key_type": bytes,
+            "value_type": bytes,
+            "key_serializer": "raw",
+            "value_serializer": "raw",
+        }
+        self.raw = app.topic(topics.RAW.name, partitions=self.n, **raw)
+        self.observations = app.topic(topics.OBSERVATIONS.name, partitions=self.n, **raw)
+        self.rejects = app.topic(topics.REJECTS.name, partitions=self.n, **raw)
+        self.counts: Counter[str] = Counter()
+        self._in_flight: deque[tuple[faust.EventT[bytes], list[Awaitable[Any]]]] = deque()
+        self._settling: asyncio.Task[None] | None = None
+        self._room = asyncio.Event()
+
+    async def process(self, stream: faust.Stream[bytes]) -> None:
+        async for event in stream.noack().events():
+            try:
+                await self._one(event)
+            except Exception:
+                # Not a bad message (those are values): a fault of ours or of the machine. The offset stays; a restart tries again.
+                log.critical("offset %d", event.message.offset, exc_info=True)
+                os._exit(70)
+
+    async def _one(self, event: faust.EventT[bytes]) -> None:
+        partition = event.message.partition
+        sent: list[Awaitable[Any]] = []
+        try:
+            record = decode_raw(event.value)
+        except WireError as error:
+            item = RawItem(event.message.offset, "", topics.RAW.name, event.value, 0)
+            value = encode_reject(Reject(1, "normalise", "malformed", str(error), item))
+            sent.append(await self._send(self.rejects, b"normalise", value, partition))
+        else:
+            out = self.normaliser.record(record)
+            self.counts.update(out.counts)
+            for cell, batch in out.batches.items():
+                # Ticks belong to the partition that they came in; everything else goes where its cell lives
+                where = topics.partition_of(cell, self.n) if cell else partition
+                for part in parts(batch):
+                    key = cell.encode() or b"_tick"
+                    sent.append(await self._send(self.observations, key, encode_observations(part), where))
+            for reject in out.rejects:
+                key = reject.item.login.encode()
+                sent.append(await self._send(self.rejects, key, encode_reject(reject), partition))
+        self._in_flight.append((event, sent))
+        if self._settling is None or self._settling.done():
+            self._settling = asyncio.ensure_future(self._settle())
+        while len(self._in_flight) > WINDOW:
+            self._room.clear()
+            await self._room.wait()
+
+    async def _send(self, topic: faust.TopicT, key: bytes, value: bytes, partition: int) -> Awaitable[Any]:
+        """Hand it to the producer, which keeps the order; wait out what stops it."""
+        pause = RETRY_S[0]
+        while True:
+            try:
+                return cast("Awaitable[Any]", await topic.send(key=key, value=value, partition=partition))
+            except (OSError, ConnectionError, TimeoutError) as error:
+                log.warning("cannot write to %s: %s", topic, error)
+                await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, not a secret
+                pause = min(pause * 2, RETRY_S[1])
+
+    async def _settle(self) -> None:
+        """Acknowledge in order, each record once its output is durable. What cannot be written ends the process."""
+        while self._in_flight:
+            event, sent = self._in_flight[0]
+            try:
+                for delivery in sent:
+                    await delivery
+            except asyncio.CancelledError:
+                raise
+            except BaseException:
+                log.critical("offset %d: its output was not written", event.message.offset, exc_info=True)
+                os._exit(70)
+            event.ack()
+            self._in_flight.popleft()
+            self._room.set()
+
+    async def settled(self, _: set[Any]) -> None:
+        """Everything taken so far is durable and acknowledged."""
+        while self._settling is not None and not self._settling.done():
+            await asyncio.wait({self._settling})
+
+
+MOST_FIXES = 1000
+
+
+def parts(batch: ObservationBatch) -> list[ObservationBatch]:
+    """Records of at most so many fixes: a checkpoint falls between records, not within one."""
+    n = len(batch.fixes)
+    if n <= MOST_FIXES or batch.others:
+        return [batch]
+    out = []
+    for start in range(0, n, MOST_FIXES):
+        cut = slice(start, start + MOST_FIXES)
+        f = batch.fixes
+        columns = {name: getattr(f, name)[cut] for name in Fixes.__dataclass_fields__ if name != "names"}
+        out.append(ObservationBatch(Fixes(names=f.names, **columns), (), batch.cell, batch.plan_hash))
+    return out
+
+
+def normalise_stage(app: faust.App, settings: Settings, plan: CompiledPlan) -> NormaliseStage:
+    """Register normalise on this app."""
+    stage = NormaliseStage(app, settings, plan)
+
+    @app.agent(stage.raw, name="normalise")
+    async def normalise(stream: faust.StreamT[bytes]) -> None:
+        await stage.process(cast("faust.Stream[bytes]", stream))
+
+    on_revoked(app, stage.settled)
+    return stage

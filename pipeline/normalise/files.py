@@ -1,0 +1,235 @@
+"""Files of recorded messages: what `rahdar decode` shows and `rahdar detect` reads, through the same formats and the same gate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Literal
+
+import orjson
+
+from pipeline.model.observation import Fix, Other
+from pipeline.normalise import tables
+from pipeline.normalise.formats import FORMATS, guess, native, nmea
+from pipeline.normalise.formats.said import MOST_BYTES, Said
+from pipeline.normalise.gate import HORIZON_US, Who, flagged, gate
+from pipeline.normalise.reasons import Reason, RefusedError
+from pipeline.plan.model import CompiledPlan
+
+FILE_FORMATS = (*FORMATS, "gpx", "csv")
+MOST_FILE_BYTES = 2 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one input. `observation` None: accepted, and there is nothing in it to keep."""
+
+    file: str
+    line: int
+    format: str
+    outcome: Literal["accepted", "flagged", "rejected"]
+    reason: str | None = None
+    detail: str | None = None
+    observation: Fix | Other | None = None
+
+
+class Reader:
+    """`plan` None: reasons that need one are not judged. `vehicle`: whose fixes they are, where the file does not say."""
+
+    def __init__(
+        self,
+        plan: CompiledPlan | None = None,
+        vehicle: str | None = None,
+        form: str = "auto",
+        topic: str = "",
+        horizon_us: int = HORIZON_US,
+    ) -> None:
+        self.plan = plan
+        self.vehicle = vehicle
+        self.form = form
+        self.topic = topic
+        self.horizon_us = horizon_us
+
+    def read(self, path: Path) -> Iterator[Outcome]:
+        """Every input, in order. Raises OSError when the file cannot be read."""
+        data = path.read_bytes()
+        form = self._form(path, data)
+        name = str(path)
+        try:
+            if form == "gpx":
+                yield from self._table(name, form, tables.gpx(data))
+            elif form == "csv":
+                yield from self._table(name, form, tables.table(data))
+            elif form == "nmea":
+                yield from self._nmea(name, data)
+            else:
+                for line, payload in _messages(data):
+                    yield from self._message(name, line, payload)
+        except RefusedError as refused:
+            yield Outcome(name, 1, form, "rejected", refused.reason, refused.detail)
+
+    def _form(self, path: Path, data: bytes) -> str:
+        if self.form != "auto":
+            return self.form
+        if path.suffix.lower() in (".gpx", ".csv"):
+            return path.suffix.lower()[1:]
+        head = data[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
+        if head[:1] == b"<":
+            return "gpx"
+        if head[:1] in (b"$", b"!"):
+            return "nmea"
+        lines = [line for line in head.splitlines() if not line.startswith(b"#")]
+        return "nmea" if lines and lines[0][:1] in (b"$", b"!") else "auto"
+
+    def _message(self, name: str, line: int, payload: bytes) -> Iterator[Outcome]:
+        form = self.form
+        try:
+            if form == "auto":
+                form = guess(payload) if not self.topic.startswith("owntracks/") else "owntracks"
+            parts = native.split(payload) if form == "native" else [payload]
+        except RefusedError as refused:
+            yield Outcome(name, line, form, "rejected", refused.reason, refused.detail)
+            return
+        for part in parts:
+            try:
+                if len(part) > MOST_BYTES:
+                    raise RefusedError("oversized", f"{len(part)} bytes; at most {MOST_BYTES}")
+                said = FORMATS[form](part, self.topic)
+            except RefusedError as refused:
+                yield Outcome(name, line, form, "rejected", refused.reason, refused.detail)
+                continue
+            yield self._judge(name, line, form, said)
+
+    def _judge(self, name: str, line: int, form: str, said: Said | None) -> Outcome:
+        if said is None:
+            return Outcome(name, line, form, "accepted")
+        try:
+            who = self._who(said)
+            received = said.received_at_us if said.received_at_us is not None else said.seen_at_us
+            # without any instant there is nothing to measure against; a press is then dated by its neighbour in the file
+            observation = gate(said, who, received or 0, True, self.plan, self.horizon_us)
+        except RefusedError as refused:
+            return Outcome(name, line, form, "rejected", refused.reason, refused.detail)
+        marks = flagged(observation.flags) if isinstance(observation, Fix) else []
+        if marks:
+            return Outcome(name, line, form, "flagged", marks[0], None, observation)
+        return Outcome(name, line, form, "accepted", None, None, observation)
+
+    def _who(self, said: Said) -> Who:
+        subject = said.subject or self.vehicle or ""
+        device = said.device or ""
+        plan = self.plan
+        if plan is None or said.kind in ("order", "statement", "tick", "link"):
+            return Who(device or subject, subject)
+        if not subject and device:
+            subject = plan.device_subject.get(device, "")
+        if said.kind == "press":
+            return Who(device, subject)
+        if said.kind == "reading":
+            if subject not in plan.sensors:
+                raise RefusedError("unknown_device", f"sensor {subject!r} is not in the plan")
+            return Who(device or plan.sensors[subject].device, subject)
+        if subject not in plan.vehicles:
+            raise RefusedError("unknown_device", f"vehicle {subject!r} is not in the plan")
+        bound = plan.device_subject.get(device)
+        if device and bound is not None and bound != subject:
+            raise RefusedError("identity_mismatch", f"{device!r} is bound to {bound!r} and speaks of {subject!r}")
+        own = plan.vehicles[subject].devices
+        return Who(device or (own[0] if own else subject), subject)
+
+    def _table(self, name: str, form: str, rows: Iterable[tuple[int, Said | RefusedError]]) -> Iterator[Outcome]:
+        for line, said in rows:
+            if isinstance(said, RefusedError):
+                yield Outcome(name, line, form, "rejected", said.reason, said.detail)
+            else:
+                yield self._judge(name, line, form, said)
+
+    def _nmea(self, name: str, data: bytes) -> Iterator[Outcome]:
+        """One observation per epoch, on its last position sentence; the others are accepted, with nothing in them."""
+        parsed: list[tuple[int, object | RefusedError]] = []
+        for line, text in enumerate(data.splitlines(), 1):
+            if not text.strip() or text.startswith(b"#"):
+                continue
+            try:
+                parsed.append((line, nmea.parse(text)))
+            except RefusedError as refused:
+                parsed.append((line, refused))
+        yield from self._epochs(name, parsed)
+
+    def _epochs(self, name: str, parsed: list[tuple[int, object | RefusedError]]) -> Iterator[Outcome]:
+        day: date | None = None
+        epoch = nmea.Epoch()
+        waiting: list[Outcome] = []
+        last = -1
+
+        def flush() -> list[Outcome]:
+            nonlocal epoch, waiting, last, day
+            out = waiting
+            if last >= 0:
+                line = out[last].line
+                try:
+                    out[last] = self._judge(name, line, "nmea", epoch.said(day))
+                except RefusedError as refused:
+                    out[last] = Outcome(name, line, "nmea", "rejected", refused.reason, refused.detail)
+                day = epoch.day or day
+            epoch, waiting, last = nmea.Epoch(), [], -1
+            return out
+
+        for line, sentence in parsed:
+            if isinstance(sentence, RefusedError):
+                waiting.append(Outcome(name, line, "nmea", "rejected", sentence.reason, sentence.detail))
+                continue
+            kind = getattr(sentence, "sentence_type", "")
+            if kind == "ZDA":
+                day = nmea.dated(sentence) or day
+            if kind in nmea.POSITIONS:
+                clock = getattr(sentence, "timestamp", None)
+                if epoch.clock is not None and clock != epoch.clock:
+                    yield from flush()
+                try:
+                    nmea.take(epoch, sentence)
+                    last = len(waiting)
+                except RefusedError as refused:
+                    waiting.append(Outcome(name, line, "nmea", "rejected", refused.reason, refused.detail))
+                    continue
+            waiting.append(Outcome(name, line, "nmea", "accepted"))
+        yield from flush()
+
+
+def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """One message a line, or one JSON document over many lines."""
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    lines = [(n, line) for n, line in enumerate(data.splitlines(), 1) if line.strip()]
+    if len(lines) > 1 and not _is_json(lines[0][1]) and _is_json(data):
+        yield lines[0][0], data.strip()
+        return
+    yield from lines
+
+
+def _is_json(data: bytes) -> bool:
+    try:
+        orjson.loads(data)
+    except (orjson.JSONDecodeError, RecursionError):
+        return False
+    return True
+
+
+def read_observations(
+    paths: Iterable[Path], plan: CompiledPlan, vehicle: str | None, horizon_us: int
+) -> tuple[list[Fix | Other], list[Outcome]]:
+    """All that was accepted or flagged, in the order of the files, and what was rejected. Raises OSError."""
+    reader = Reader(plan, vehicle, horizon_us=horizon_us)
+    taken: list[Fix | Other] = []
+    rejected: list[Outcome] = []
+    for path in paths:
+        for outcome in reader.read(path):
+            if outcome.observation is not None:
+                taken.append(outcome.observation)
+            elif outcome.outcome == "rejected":
+                rejected.append(outcome)
+    return taken, rejected
+
+
+__all__ = ["FILE_FORMATS", "Outcome", "Reader", "Reason", "read_observations"]

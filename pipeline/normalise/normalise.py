@@ -1,0 +1,130 @@
+"""normalise: raw messages in, observations by cell out, and every input with exactly one outcome. Pure: one message alone, no memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from pipeline.model.observation import Fix, Link, Other
+from pipeline.model.wire import BatchBuilder, ObservationBatch, RawBatch, RawItem, Reject
+from pipeline.normalise.formats import FORMATS, Said, split
+from pipeline.normalise.formats.said import MOST_BYTES
+from pipeline.normalise.gate import HORIZON_US, Who, flagged, gate
+from pipeline.normalise.identity import format_of, who_speaks
+from pipeline.normalise.reasons import RefusedError
+from pipeline.plan.model import CompiledPlan
+
+REJECT_VERSION = 1
+LINK_TOPIC = "$link/"
+UNREGISTERED = "_unregistered"
+NOT_FROM_DEVICES = ("order", "tick")
+
+
+@dataclass(slots=True)
+class Normalised:
+    """`counts`: inputs = accepted + flagged + rejected; beside them `rejected:<reason>` and `flagged:<mark>`."""
+
+    batches: dict[str, ObservationBatch] = field(default_factory=dict)
+    rejects: list[Reject] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+class Normaliser:
+    def __init__(self, plan: CompiledPlan, horizon_us: int = HORIZON_US) -> None:
+        self.plan = plan
+        self.horizon_us = horizon_us
+
+    def record(self, raw: RawBatch) -> Normalised:
+        """One record of `rahdar.raw`; its Ticks, behind everything else, in a batch of no cell."""
+        out = Normalised()
+        builders: dict[str, BatchBuilder] = {}
+        for item in raw.items:
+            for cell, observation in self._item(raw.source, item, out):
+                builder = builders.get(cell)
+                if builder is None:
+                    builder = builders[cell] = BatchBuilder(cell, raw.plan_hash)
+                builder.add(observation)
+        if raw.ticks:
+            builder = builders.setdefault("", BatchBuilder("", raw.plan_hash))
+            builder.extend(raw.ticks)
+        out.batches = {cell: builder.build() for cell, builder in builders.items()}
+        return out
+
+    def _item(self, source: str, item: RawItem, out: Normalised) -> list[tuple[str, Fix | Other]]:
+        if item.topic.startswith(LINK_TOPIC):
+            return self._link(item, out)
+        try:
+            if len(item.payload) > MOST_BYTES:
+                raise RefusedError("oversized", f"{len(item.payload)} bytes; at most {MOST_BYTES}")
+            name = format_of(item.topic)
+            if name not in FORMATS:
+                raise RefusedError("unsupported", f"format {name[:40]!r}")
+            parts = split(name, item.payload)
+        except RefusedError as refused:
+            self._reject(source, item, refused, out)
+            return []
+        found: list[tuple[str, Fix | Other]] = []
+        decode = FORMATS[name]
+        for part in parts:
+            try:
+                said = decode(part, item.topic)
+                if said is None:
+                    out.counts["inputs"] += 1
+                    out.counts["accepted"] += 1
+                    continue
+                if said.kind in NOT_FROM_DEVICES:
+                    raise RefusedError("unsupported", f"{said.kind} does not come from a device")
+                who = who_speaks(self.plan, item.login, item.topic, said)
+                observation = gate(said, who, item.received_at_us, item.clock_trusted, self.plan, self.horizon_us)
+            except RefusedError as refused:
+                kept = item if len(parts) == 1 else _part(item, part)
+                self._reject(source, kept, refused, out)
+                continue
+            self._count(observation, out)
+            found.append((who.cell or UNREGISTERED, observation))
+        return found
+
+    def _link(self, item: RawItem, out: Normalised) -> list[tuple[str, Fix | Other]]:
+        """The broker says that a session began or ended. Of whom the plan does not know there is nothing to tell."""
+        out.counts["inputs"] += 1
+        out.counts["accepted"] += 1
+        login = self.plan.logins.get(item.login)
+        if login is None or item.payload not in (b"online", b"offline"):
+            return []
+        state = item.payload.decode()
+        said = Said(kind="link", what=state, seen_at_us=item.received_at_us)
+        return [
+            (
+                login.cell,
+                Link(
+                    device=device,
+                    state=state,
+                    seen_at_us=item.received_at_us,
+                    received_at_us=item.received_at_us,
+                    body=said.body(),
+                ),
+            )
+            for device in login.devices
+        ]
+
+    @staticmethod
+    def _count(observation: Fix | Other, out: Normalised) -> None:
+        out.counts["inputs"] += 1
+        marks = flagged(observation.flags) if isinstance(observation, Fix) else []
+        out.counts["flagged" if marks else "accepted"] += 1
+        for mark in marks:
+            out.counts[f"flagged:{mark}"] += 1
+
+    @staticmethod
+    def _reject(source: str, item: RawItem, refused: RefusedError, out: Normalised) -> None:
+        out.counts["inputs"] += 1
+        out.counts["rejected"] += 1
+        out.counts[f"rejected:{refused.reason}"] += 1
+        out.rejects.append(Reject(REJECT_VERSION, source, refused.reason, refused.detail, item))
+
+
+def _part(item: RawItem, part: bytes) -> RawItem:
+    return RawItem(item.id, item.login, item.topic, part, item.received_at_us, item.retained, item.clock_trusted)
+
+
+__all__ = ["Normalised", "Normaliser", "Who"]
