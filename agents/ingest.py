@@ -1,0 +1,161 @@
+"""ingest: the broker, its spool, and the way from there into `rahdar.raw`; and the Ticks, so that time is data for everybody behind."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import socket
+from collections.abc import Awaitable
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import faust
+
+from agents.transport import make_app
+from pipeline.clock import Clock
+from pipeline.ingest.batcher import LONGEST_S, Batcher
+from pipeline.ingest.broker import EmbeddedBroker, Tls
+from pipeline.ingest.credentials import Verifier, read_credentials
+from pipeline.ingest.spool import Spool
+from pipeline.model import topics
+from pipeline.model.observation import Tick
+from pipeline.model.wire import RAW_VERSION, RawBatch, RawItem, encode_raw
+from pipeline.normalise.normalise import UNREGISTERED
+from pipeline.plan.model import CompiledPlan
+from pipeline.settings import Settings
+
+log = logging.getLogger("rahdar.ingest")
+
+TICK_KEY = b"_tick"
+IN_FLIGHT = 8
+RETRY_S = (0.1, 5.0)
+
+
+class IngestStage:
+    def __init__(self, app: faust.App, settings: Settings, plan: CompiledPlan, clock: Clock) -> None:
+        self.settings = settings
+        self.plan = plan
+        self.clock = clock
+        self.n = settings.partitions
+        self.source = f"ingest@{socket.gethostname()}"
+        self.spool = Spool(settings.var / "spool", clock)
+        self.raw = app.topic(
+            topics.RAW.name,
+            partitions=self.n,
+            key_type=bytes,
+            value_type=bytes,
+            key_serializer="raw",
+            value_serializer="raw",
+        )
+        self._order = asyncio.Lock()
+
+    def broker(self) -> EmbeddedBroker:
+        """Raises CredentialsError, OSError, ValueError."""
+        s = self.settings
+        url = urlsplit(s.mqtt_url)
+        if url.scheme != "embedded":
+            raise ValueError(f"RAHDAR_MQTT_URL is {s.mqtt_url!r}: this version runs the embedded broker only")
+        tls = None
+        if s.mqtt_tls_cert_file and s.mqtt_tls_key_file:
+            tls = Tls(s.mqtt_tls_cert_file, s.mqtt_tls_key_file, s.mqtt_tls_ca_file)
+        passwords = read_credentials(s.mqtt_passwords_file) if s.mqtt_passwords_file else None
+        return EmbeddedBroker(url.hostname or "127.0.0.1", url.port or 1883, self.spool, Verifier(passwords), tls)
+
+    async def send(self, key: bytes, cell_partition: int, batch: RawBatch) -> Awaitable[Any]:
+        """Hand it to the producer, which keeps the order; wait out what stops it."""
+        value = encode_raw(batch)
+        pause = RETRY_S[0]
+        while True:
+            try:
+                return cast("Awaitable[Any]", await self.raw.send(key=key, value=value, partition=cell_partition))
+            except (OSError, ConnectionError, TimeoutError) as error:
+                log.warning("cannot write to %s: %s", topics.RAW.name, error)
+                await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, not a secret
+                pause = min(pause * 2, RETRY_S[1])
+
+    async def forward(self) -> None:
+        """From the spool into raw, for ever. The cursor follows what is durable there."""
+        loop = asyncio.get_running_loop()
+        reader = self.spool.reader()
+        batcher = Batcher()
+        in_flight: set[asyncio.Task[None]] = set()
+        newest: RawItem | None = None
+        while True:
+            self.spool.durable.clear()
+            items = await asyncio.to_thread(reader.read) if len(in_flight) < IN_FLIGHT else []
+            if items:
+                newest = items[-1]
+                by_cell: dict[str, list[RawItem]] = {}
+                for item in items:
+                    by_cell.setdefault(self.plan.cell_of_login(item.login) or UNREGISTERED, []).append(item)
+                for cell, mine in by_cell.items():
+                    batcher.add(cell, mine, loop.time())
+            for cell, mine in batcher.take(loop.time(), idle=not in_flight):
+                async with self._order:
+                    sent = await self.send(
+                        cell.encode(),
+                        topics.partition_of(cell, self.n),
+                        RawBatch(RAW_VERSION, self.source, self.plan.hash, mine, []),
+                    )
+                in_flight.add(asyncio.ensure_future(_arrived(sent)))
+            if not in_flight and batcher.due_s is None and newest is not None:
+                await asyncio.to_thread(self.spool.done, newest.id, newest.received_at_us)
+                newest = None
+            if items:
+                continue
+            waits: set[asyncio.Future[Any]] = {*in_flight, asyncio.ensure_future(self.spool.durable.wait())}
+            timeout = None if batcher.due_s is None else max(0.0, batcher.due_s - loop.time()) or LONGEST_S / 4
+            done, pending = await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+            for task in pending - in_flight:
+                task.cancel()
+            in_flight = {task for task in in_flight if not task.done()}
+
+    async def tick(self) -> None:
+        """Every few seconds of the clock's time, into every partition, behind what was stamped before."""
+        every_s = self.settings.tick_s / self.settings.speed
+        while True:
+            at_us, trusted = self.spool.stamp()
+            tick = Tick(source=self.source, at_us=at_us, healthy=True, clock_trusted=trusted)
+            batch = RawBatch(RAW_VERSION, self.source, self.plan.hash, [], [tick])
+            async with self._order:
+                sent = [await self.send(TICK_KEY, partition, batch) for partition in range(self.n)]
+            for delivery in sent:
+                await delivery
+            await asyncio.sleep(every_s)
+
+
+async def _arrived(sent: Awaitable[Any]) -> None:
+    await sent
+
+
+async def run_ingest(settings: Settings, plan: CompiledPlan, clock: Clock, stop: asyncio.Event) -> None:
+    """Until `stop`. What the broker accepted by then is in the spool, and goes on from there at the next start."""
+    for name in ("amqtt", "transitions"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    app = make_app("rahdar-ingest", settings.log_url)
+    stage = IngestStage(app, settings, plan, clock)
+    broker = stage.broker()
+    await app.start()
+    work = [asyncio.ensure_future(stage.forward()), asyncio.ensure_future(stage.tick())]
+    await broker.start()
+    log.info("ingest: ready on %s", settings.mqtt_url)
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        done, _ = await asyncio.wait({stopping, *work}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done - {stopping}:
+            if (error := task.exception()) is not None:
+                # neither a bad message nor an outage: a fault of ours. The cursor stays; a restart tries again.
+                log.critical("ingest", exc_info=error)
+                os._exit(70)
+    finally:
+        stopping.cancel()
+        await broker.shutdown()
+        await stage.spool.close()
+        for task in work:
+            task.cancel()
+        await asyncio.gather(*work, return_exceptions=True)
+        await app.stop()
