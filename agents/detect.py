@@ -72,6 +72,12 @@ class DetectStage:
         self.snapshots = app.topic(topics.SNAPSHOTS.name, partitions=n, **raw)
         self.rejects = app.topic(topics.REJECTS.name, partitions=n, **raw)
 
+    async def started(self) -> None:
+        """Nothing but its agent."""
+
+    async def stopped(self) -> None:
+        """Nothing of its own is open."""
+
     # ---- owning -------------------------------------------------------------------------------------------------------
 
     async def assigned(self, tps: set[Any]) -> None:

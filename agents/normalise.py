@@ -54,6 +54,12 @@ class NormaliseStage:
         self._settling: asyncio.Task[None] | None = None
         self._room = asyncio.Event()
 
+    async def started(self) -> None:
+        """Nothing but its agent."""
+
+    async def stopped(self) -> None:
+        """Nothing of its own is open."""
+
     async def process(self, stream: faust.Stream[bytes]) -> None:
         async for event in stream.noack().events():
             try:

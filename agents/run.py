@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 import faust
 
@@ -28,43 +29,52 @@ STAGES = ("ingest", "normalise", "detect", "alert", "record", "notify", "desk")
 # delay an alert.
 GROUPS: tuple[tuple[str, ...], ...] = (("ingest",), ("normalise", "detect"), ("alert", "record", "notify"), ("desk",))
 
-type_build = Callable[[faust.App, Settings, CompiledPlan, Clock], None]
+
+class Stage(Protocol):
+    """What a stage needs beside its agents: called when its app has started, and when it has stopped."""
+
+    async def started(self) -> None: ...
+
+    async def stopped(self) -> None: ...
 
 
-def _normalise(app: faust.App, settings: Settings, plan: CompiledPlan, clock: Clock) -> None:
+type_build = Callable[[faust.App, Settings, CompiledPlan, Clock], Stage]
+
+
+def _normalise(app: faust.App, settings: Settings, plan: CompiledPlan, clock: Clock) -> Stage:
     from agents.normalise import normalise_stage
 
-    normalise_stage(app, settings, plan)
+    return normalise_stage(app, settings, plan)
 
 
-def _detect(app: faust.App, settings: Settings, plan: CompiledPlan, clock: Clock) -> None:
+def _detect(app: faust.App, settings: Settings, plan: CompiledPlan, clock: Clock) -> Stage:
     from agents.detect import detect_stage
 
-    detect_stage(app, settings, plan)
+    return detect_stage(app, settings, plan)
 
 
-def _alert(app: faust.App, settings: Settings, plan: CompiledPlan, clock: Clock) -> None:
+def _alert(app: faust.App, settings: Settings, plan: CompiledPlan, clock: Clock) -> Stage:
     from agents.alert import alert_stage
 
-    alert_stage(app, settings, plan, clock)
+    return alert_stage(app, settings, plan, clock)
 
 
-def _record(app: faust.App, settings: Settings, plan: CompiledPlan, clock: Clock) -> None:
+def _record(app: faust.App, settings: Settings, plan: CompiledPlan, clock: Clock) -> Stage:
     from agents.record import record_stage
 
-    record_stage(app, settings, plan)
+    return record_stage(app, settings, plan)
 
 
-def _notify(app: faust.App, settings: Settings, plan: CompiledPlan, clock: Clock) -> None:
+def _notify(app: faust.App, settings: Settings, plan: CompiledPlan, clock: Clock) -> Stage:
     from agents.notify import notify_stage
 
-    notify_stage(app, settings, plan, clock)
+    return notify_stage(app, settings, plan, clock)
 
 
-def _desk(app: faust.App, settings: Settings, plan: CompiledPlan, clock: Clock) -> None:
+def _desk(app: faust.App, settings: Settings, plan: CompiledPlan, clock: Clock) -> Stage:
     from agents.desk import desk_stage
 
-    desk_stage(app, settings, plan, clock)
+    return desk_stage(app, settings, plan, clock)
 
 
 BUILDERS: dict[str, type_build] = {
@@ -80,8 +90,9 @@ BUILDERS: dict[str, type_build] = {
 async def _run_app(name: str, settings: Settings, plan: CompiledPlan, clock: Clock, stop: asyncio.Event) -> None:
     """Run one stage until `stop`; a crash of the app ends the process, so that its offsets stay where they are."""
     app = make_app(f"rahdar-{name}", settings.log_url)
-    BUILDERS[name](app, settings, plan, clock)
+    stage = BUILDERS[name](app, settings, plan, clock)
     await app.start()
+    await stage.started()
     log.info("%s: ready", name)
     crashed = asyncio.ensure_future(app._crashed.wait())  # mode's services have no public way to await a crash
     stopping = asyncio.ensure_future(stop.wait())
@@ -94,6 +105,7 @@ async def _run_app(name: str, settings: Settings, plan: CompiledPlan, clock: Clo
         crashed.cancel()
         stopping.cancel()
     await app.stop()
+    await stage.stopped()
 
 
 async def _watch_parent(stop: asyncio.Event) -> None:

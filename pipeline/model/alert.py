@@ -53,6 +53,8 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     lat: float | None = None
     lon: float | None = None
     late: bool = False
+    shelved_until_us: int | None = None
+    retracted: bool = False
     revision: int = 0
     episode_ids: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
