@@ -18,6 +18,7 @@ from agents.phone import phone_instructions, plan_with_phone
 from agents.transport import LogStore, end_offset, read_topic
 from agents.transport.address import log_directory
 from pipeline.clock import scaled_clock
+from pipeline.desk.story import write_story
 from pipeline.model import topics
 from pipeline.model.alert import AlertEvent, decode_event
 from pipeline.model.times import format_us
@@ -112,9 +113,14 @@ async def _play(stack: LocalStack, options: DemoOptions, anchor_us: int) -> None
         loop.call_later(options.for_s, stop.set)
     clock = scaled_clock(options.speed, anchor_us)
     story = play.story_named(options.scenario)
+    begin_us = clock.now_us() // 1_000_000 * 1_000_000  # stories begin on whole seconds
+    captions = [(begin_us + int(at_s * 1_000_000), text) for at_s, text in story.captions]
+    write_story(stack.directory / "var", captions, story.name, begin_us)
     tasks = [
         asyncio.ensure_future(
-            play.play(story, stack.compiled, options.seed, stack.mqtt_url, stack.credentials, clock, stop)
+            play.play(
+                story, stack.compiled, options.seed, stack.mqtt_url, stack.credentials, clock, stop, start_us=begin_us
+            )
         ),
         asyncio.ensure_future(_captions(list(story.captions), options.speed, stop)),
     ]

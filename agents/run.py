@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import signal
 from collections.abc import Awaitable, Callable
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import faust
 
@@ -22,12 +24,12 @@ from pipeline.settings import Settings
 
 log = logging.getLogger("rahdar.run")
 
-STAGES = ("ingest", "normalise", "detect", "alert", "record", "notify", "desk")
+STAGES = ("ingest", "normalise", "detect", "alert", "record", "desk")
 
 # Which stages share a process when everything runs on one machine. Detect is beside normalise because a record that one has
 # written the other reads at once; ingest is alone because nothing may delay a PUBACK; the desk because people's browsers must not
 # delay an alert.
-GROUPS: tuple[tuple[str, ...], ...] = (("ingest",), ("normalise", "detect"), ("alert", "record", "notify"), ("desk",))
+GROUPS: tuple[tuple[str, ...], ...] = (("ingest",), ("normalise", "detect"), ("alert", "record"), ("desk",))
 
 
 class Stage(Protocol):
@@ -65,12 +67,6 @@ def _record(app: faust.App, settings: Settings, plan: CompiledPlan, clock: Clock
     return record_stage(app, settings, plan)
 
 
-def _notify(app: faust.App, settings: Settings, plan: CompiledPlan, clock: Clock) -> Stage:
-    from agents.notify import notify_stage
-
-    return notify_stage(app, settings, plan, clock)
-
-
 def _desk(app: faust.App, settings: Settings, plan: CompiledPlan, clock: Clock) -> Stage:
     from agents.desk import desk_stage
 
@@ -82,14 +78,20 @@ BUILDERS: dict[str, type_build] = {
     "detect": _detect,
     "alert": _alert,
     "record": _record,
-    "notify": _notify,
     "desk": _desk,
 }
 
 
+def app_id(name: str, settings: Settings) -> str:
+    """The consumer group. Every desk sees everything, so each has a group of its own, named by where it listens."""
+    if name != "desk":
+        return f"rahdar-{name}"
+    return "rahdar-desk-" + re.sub(r"[^A-Za-z0-9]+", "-", urlsplit(settings.desk_url).netloc)
+
+
 async def _run_app(name: str, settings: Settings, plan: CompiledPlan, clock: Clock, stop: asyncio.Event) -> None:
     """Run one stage until `stop`; a crash of the app ends the process, so that its offsets stay where they are."""
-    app = make_app(f"rahdar-{name}", settings.log_url)
+    app = make_app(app_id(name, settings), settings.log_url)
     stage = BUILDERS[name](app, settings, plan, clock)
     await app.start()
     await stage.started()

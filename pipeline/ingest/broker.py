@@ -59,13 +59,16 @@ class Handler(BrokerProtocolHandler):  # type: ignore[misc]  # amqtt has no type
     broker: EmbeddedBroker
     packets: PacketReader
 
+    def _begin(self) -> None:
+        self._owed: deque[tuple[int, asyncio.Future[int]]] = deque()
+        self._paying: asyncio.Task[None] | None = None
+        self._paid = asyncio.Event()
+
     async def _reader_loop(self) -> None:
         session, reader = self.session, self.packets
         assert session is not None and self._reader_ready is not None
         idle_s = session.keep_alive * 1.5 if session.keep_alive else LONGEST_IDLE_S
-        self._owed: deque[tuple[int, asyncio.Future[int]]] = deque()
-        self._paying: asyncio.Task[None] | None = None
-        self._paid = asyncio.Event()
+        self._begin()
         self._reader_ready.set()
         try:
             while True:
