@@ -92,7 +92,9 @@ def story(s: Desk, me: Somebody) -> dict[str, Any]:
     return s.story.view
 
 
-@router.get("/events", response_model=None, response_class=Response, responses={200: {"content": {"text/event-stream": {}}}})
+@router.get(
+    "/events", response_model=None, response_class=Response, responses={200: {"content": {"text/event-stream": {}}}}
+)
 async def event_stream(
     request: Request, s: Desk, me: Somebody, last: str = "", last_event_id: Annotated[str, Header()] = ""
 ) -> EventStream:

@@ -31,9 +31,7 @@ def maplibre_files() -> dict[str, Path]:
     places = list(spec.submodule_search_locations or ()) if spec else []
     found = {name: Path(place) / "srcjs" / name for place in places for name in MAPLIBRE_FILES}
     if not found or not all(path.is_file() for path in found.values()):
-        raise RuntimeError(
-            "the package `maplibre` (0.3) is missing or carries no srcjs/maplibre-gl.js; install 0.3.6"
-        )
+        raise RuntimeError("the package `maplibre` (0.3) is missing or carries no srcjs/maplibre-gl.js; install 0.3.6")
     return found
 
 
