@@ -107,6 +107,8 @@ class DetectStage:
         engine = Engine(self.plan, self.horizon_us, self.tables)
         start = recovery.restore(engine, epoch)
         self.owned[partition] = Owned(partition, epoch, engine, recovery, start)
+        if start:
+            await self._checkpoint(self.owned[partition], first=True)
         await seek(self.app, topics.OBSERVATIONS.name, partition, start)
 
     # ---- the work -----------------------------------------------------------------------------------------------------
@@ -199,9 +201,9 @@ class DetectStage:
             if age >= (CHECKPOINT_S if owned.engine.dirty else IDLE_CHECKPOINT_S):
                 await self._checkpoint(owned)
 
-    async def _checkpoint(self, owned: Owned) -> None:
+    async def _checkpoint(self, owned: Owned, first: bool = False) -> None:
         async with owned.writing:
-            if not owned.unacked:
+            if not owned.unacked and not first:
                 return
             owned.checkpointed_at = asyncio.get_running_loop().time()
             events, owned.unacked = owned.unacked, []

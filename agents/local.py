@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-from pipeline.ingest.credentials import write_machine_credentials
 
 from agents.supervise import Supervisor
+from pipeline.ingest.credentials import write_machine_credentials
 from pipeline.plan.load import load_plan
 
 

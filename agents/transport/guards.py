@@ -15,7 +15,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from pathlib import Path
 from time import monotonic
 from typing import Any, NoReturn, TypeVar, cast
 
@@ -29,7 +31,7 @@ from faust.types.transports import ProducerT, TransportT
 from faust.types.tuples import FutureMessage, ack_lock
 from mode.utils.futures import notify
 
-from agents.transport.address import broker_url
+from agents.transport.address import broker_url, is_log, log_directory
 from agents.transport.deliveries import Deliveries
 from agents.transport.producer import partition_of_key
 
@@ -366,7 +368,14 @@ def make_app(app_id: str, log_url: str, **more: Any) -> App:
     more: `on_failure(error)`, called when an agent raised (ends the process); `stop_within_s`, what agents may take
     to finish when the app stops; and Faust's options.
     """
+    more.setdefault("datadir", _data_directory(app_id, log_url))
     return App(app_id, broker=broker_url(log_url), **app_options(**more))
+
+
+def _data_directory(app_id: str, log_url: str) -> str:
+    """Faust wants a directory of its own, and would else make one wherever the process was started. We keep nothing in it."""
+    root = log_directory(log_url) if is_log(log_url) else Path(tempfile.gettempdir()) / "rahdar"
+    return str(root / "faust" / app_id)
 
 
 def _ours(app: faust.App) -> App:

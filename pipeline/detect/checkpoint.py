@@ -77,7 +77,11 @@ def _digest(text: str) -> str:
 
 @dataclass
 class Recovery:
-    """Reads the snapshots of a partition, then writes them. Feed it every record in the order of the log."""
+    """Reads the snapshots of a partition, then writes them. Feed it every record in the order of the log.
+
+    A new owner's first checkpoint is a whole state under its own epoch, to be written before it does anything else: a zombie can give
+    up only what its own epoch or an older one wrote.
+    """
 
     partition: int
     newest_epoch: int = 0
@@ -91,6 +95,7 @@ class Recovery:
     _presses_known: set[str] = field(default_factory=set)
     _marks: list[tuple[int, int]] = field(default_factory=list)
     _layout: bytes = b""
+    _whole_next: bool = False
 
     # ---- reading ------------------------------------------------------------------------------------------------------
 
@@ -143,12 +148,11 @@ class Recovery:
             self._presses_known = set(engine.presses)
             engine.received_us = valid.received_us
             same_plan = valid.plan_hash == engine.plan.hash
-            if same_plan:
-                self._layout = valid.layout
             layout = None if same_plan else _decode_layout(self._blocks[valid.layout])
             for entry in entries.values():
                 _restore(engine, entry, layout)
             start = valid.next_input
+            self._whole_next = True
         listed = {self._layout, *self._listed}
         self._garbage += [k for k in self._blocks if k not in listed] + list(self._manifests)
         self._blocks.clear()
@@ -172,7 +176,7 @@ class Recovery:
     def checkpoint(self, engine: Engine, next_input: int, epoch: int) -> Checkpoint:
         """What to write so that the state up to `next_input` survives. Takes over the engine's changes: write all of it, or end."""
         self._number += 1
-        whole = len(self._listed) >= MOST_BLOCKS or self._listed_bytes > 2 * self._whole_bytes + BLOCK_BYTES
+        whole = self._whole_next or len(self._listed) >= MOST_BLOCKS or self._listed_bytes > 2 * self._whole_bytes + BLOCK_BYTES
         slots = range(engine.vehicles.count) if whole else sorted(s for s in engine.dirty_slots if s >= 0)
         entries = [_entry(engine, slot) for slot in slots]
         horizon = 0 if engine.horizon_us is None else engine.received_us - 2 * engine.horizon_us
@@ -186,6 +190,7 @@ class Recovery:
             self._layout = _KEY.pack(b"b", epoch, self._number, LAYOUT_BLOCK)
             layout = [(self._layout, _encode(layout_of(engine.tables)))]
         gone: list[bytes] = []
+        self._whole_next = False
         if whole:
             gone, self._listed, self._listed_bytes = self._listed, [], 0
         self._listed += [key for key, _ in blocks]
@@ -257,8 +262,9 @@ def _restore(engine: Engine, entry: Entry, layout: Layout | None) -> None:
     v.unpack(slot, state)
     v.revisions[slot] = entry.revision
     v.known_from[slot] = v.rows["seen"][slot]
-    count = int(v.rows["n"][slot])
-    engine.keyframes.restore(slot, None if base is None else (entry.base_us, base), count)
+    seen = int(v.rows["seen"][slot])
+    frames = [] if base is None or entry.base_us >= seen else [(entry.base_us, base)]
+    engine.keyframes.restore(slot, [*frames, (seen, state)], int(v.rows["n"][slot]))
 
 
 def state_bytes(engine: Engine) -> int:

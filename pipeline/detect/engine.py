@@ -172,12 +172,15 @@ class Engine:
     # ---- out of order ---------------------------------------------------------------------------------------------------
 
     def _require_history(self, late: Array) -> None:
-        known = self.vehicles.known_from[late["slot"]]
-        missing = late[late["seen"] <= known]
-        if not len(missing):
-            return
-        needed = [self.keyframes.before(int(f["slot"]), int(f["seen"])) for f in missing]
-        raise NeedHistoryError(min(seen for seen in needed))
+        """What happened since the keyframe from which each vehicle will be taken back has to be in memory."""
+        missing = []
+        for slot in np.unique(late["slot"]):
+            first = int(late["seen"][late["slot"] == slot].min())
+            begin = self.keyframes.before(int(slot), first)
+            if begin < self.vehicles.known_from[slot]:
+                missing.append(begin)
+        if missing:
+            raise NeedHistoryError(min(missing))
 
     def load_history(self, batches: Iterable[ObservationBatch], from_us: int) -> None:
         """Every record since then, again: what each vehicle's state already contains becomes its history. Changes nothing else."""
@@ -195,11 +198,11 @@ class Engine:
             for slot in np.unique(loaded["slot"]):
                 mine = loaded[loaded["slot"] == slot]
                 known = int(self.vehicles.known_from[slot])
-                older = mine[(mine["seen"] <= known) & (mine["seen"] > from_us)]
+                older = mine[(mine["seen"] <= known) & (mine["seen"] >= from_us)]
                 whole, _ = merge(older, self.vehicles.history(int(slot)))
                 self.vehicles.replace_history(int(slot), whole)
         for slot in range(self.vehicles.count):
-            self.vehicles.known_from[slot] = min(int(self.vehicles.known_from[slot]), from_us)
+            self.vehicles.known_from[slot] = min(int(self.vehicles.known_from[slot]), from_us - 1)
 
     def _rewind(self, slot: int, late: Array) -> list[Change]:
         v = self.vehicles

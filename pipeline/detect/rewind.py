@@ -99,8 +99,9 @@ class Keyframes:
         at = self._at.get(slot)
         return (at[0], self._state[slot][0]) if at else None
 
-    def restore(self, slot: int, base: tuple[int, bytes] | None, count: int) -> None:
+    def restore(self, slot: int, frames: list[tuple[int, bytes]], count: int) -> None:
+        """Begin with these, the oldest first."""
         self._room(slot)
         self._due[slot] = count + EVERY_FIXES
-        self._at[slot] = [base[0]] if base else []
-        self._state[slot] = [base[1]] if base else []
+        self._at[slot] = [at for at, _ in frames]
+        self._state[slot] = [state for _, state in frames]

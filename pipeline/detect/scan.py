@@ -171,7 +171,7 @@ def scan(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, use: Any, start:
                 side = side_of(deep, accuracy, w.enter, w.exit)
                 k = find_pair(pairs, slot, row.pairs, wi)
                 if k < 0:
-                    if side != IN and not (side == OUTSIDE and w.kind == REQUIRED):
+                    if side != IN and w.kind != REQUIRED:
                         continue
                     k = row.pairs
                     new_pair(pairs, slot, k, wi)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
+import pyproj
 import shapely
 
 from pipeline.geo.projection import Projection, fit
@@ -100,6 +102,11 @@ def plan(
     )
 
 
+@cache
+def _back(definition: str) -> pyproj.Transformer:
+    return pyproj.Transformer.from_crs(definition, "EPSG:4326", always_xy=True)
+
+
 def fix(
     at_s: float,
     x: float,
@@ -113,15 +120,15 @@ def fix(
     received_s: float | None = None,
     projection: Projection = PROJECTION,
 ) -> Fix:
-    lon, lat = projection.to_lonlat([x], [y])
+    lon, lat = _back(projection.definition).transform(x, y)
     seen = T0 + round(at_s * SECOND)
     return Fix(
         vehicle=vehicle,
         device=f"{vehicle}-d{device}",
         seen_at_us=seen,
         received_at_us=seen if received_s is None else T0 + round(received_s * SECOND),
-        lat=float(lat[0]),
-        lon=float(lon[0]),
+        lat=float(lat),
+        lon=float(lon),
         speed_mps=speed,
         accuracy_m=accuracy,
         seq=seq,

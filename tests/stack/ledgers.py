@@ -9,14 +9,13 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.detect.engine import Engine
-from pipeline.normalise.normalise import Normaliser
-
 from agents.transport import read_topic
+from pipeline.detect.engine import Engine
 from pipeline.model import topics
 from pipeline.model.alert import AlertEvent, decode_event
 from pipeline.model.episode import Change, Ledger, decode_changes
 from pipeline.model.wire import ObservationBatch, RawItem, decode_observations, decode_raw
+from pipeline.normalise.normalise import Normaliser
 from pipeline.plan.model import CompiledPlan
 
 
