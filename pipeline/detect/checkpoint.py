@@ -176,7 +176,11 @@ class Recovery:
     def checkpoint(self, engine: Engine, next_input: int, epoch: int) -> Checkpoint:
         """What to write so that the state up to `next_input` survives. Takes over the engine's changes: write all of it, or end."""
         self._number += 1
-        whole = self._whole_next or len(self._listed) >= MOST_BLOCKS or self._listed_bytes > 2 * self._whole_bytes + BLOCK_BYTES
+        whole = (
+            self._whole_next
+            or len(self._listed) >= MOST_BLOCKS
+            or self._listed_bytes > 2 * self._whole_bytes + BLOCK_BYTES
+        )
         slots = range(engine.vehicles.count) if whole else sorted(s for s in engine.dirty_slots if s >= 0)
         entries = [_entry(engine, slot) for slot in slots]
         horizon = 0 if engine.horizon_us is None else engine.received_us - 2 * engine.horizon_us

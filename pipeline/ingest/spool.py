@@ -140,13 +140,11 @@ class Spool:
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        while True:
+        while not (self._closed and not self._waiting):
             await self._wake.wait()
             self._wake.clear()
             waiting, self._waiting = self._waiting, []
             if not waiting:
-                if self._closed:
-                    return
                 continue
             self._waiting_bytes = 0
             self._room.set()

@@ -207,7 +207,15 @@ def test_history_is_read_back_when_it_is_needed() -> None:
     """A restart forgets the past; a fix that is minutes late brings it back, and only that does."""
     fixes = day(3, 200)
     straggler = fixes.pop(100)
-    ordered = [*fixes, Fix(**{**{n: getattr(straggler, n) for n in straggler.__struct_fields__}, "received_at_us": fixes[-1].seen_at_us})]
+    ordered = [
+        *fixes,
+        Fix(
+            **{
+                **{n: getattr(straggler, n) for n in straggler.__struct_fields__},
+                "received_at_us": fixes[-1].seen_at_us,
+            }
+        ),
+    ]
     log = Log(records(ordered, 7))
     owner = log.owner(HORIZON_US)
     for _ in range(60):
@@ -281,6 +289,7 @@ def test_a_state_is_read_under_another_plan_by_name() -> None:
 
 def test_a_press_is_told_once() -> None:
     """Sent again and again by an anxious thumb and a bad network: the same press is one episode, another press another."""
+
     def press(at_s: int) -> Press:
         return Press(subject="v1", what="sos", seen_at_us=T0 + at_s * SECOND, received_at_us=T0 + at_s * SECOND)
 
