@@ -375,7 +375,9 @@ def make_app(app_id: str, log_url: str, **more: Any) -> App:
 def _data_directory(app_id: str, log_url: str) -> str:
     """Faust wants a directory of its own, and would else make one wherever the process was started. We keep nothing in it."""
     root = log_directory(log_url) if is_log(log_url) else Path(tempfile.gettempdir()) / "rahdar"
-    return str(root / "faust" / app_id)
+    directory = root / "faust" / app_id
+    directory.mkdir(parents=True, exist_ok=True)  # Faust makes the last step only
+    return str(directory)
 
 
 def _ours(app: faust.App) -> App:

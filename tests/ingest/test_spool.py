@@ -16,6 +16,10 @@ from pipeline.ingest.spool import Spool, SpoolFullError, records
 T0 = 1_780_000_000_000_000
 
 
+def segments(directory: Path) -> list[Path]:
+    return sorted(directory.glob("*.spool"))
+
+
 async def test_what_is_appended_is_read_in_order_with_one_stamp_each(tmp_path: Path) -> None:
     clock = SetClock(T0)
     spool = Spool(tmp_path, clock)
@@ -37,10 +41,10 @@ async def test_the_cursor_is_where_reading_goes_on_and_old_segments_go(tmp_path:
     spool = Spool(tmp_path, SetClock(T0), segment_bytes=2000)
     for n in range(20):
         await spool.append("d", "t", b"x" * 300 + b"%d" % n)
-    assert len(list(tmp_path.glob("*.spool"))) > 2
+    assert len(segments(tmp_path)) > 2
     spool.done(15, T0)
     await spool.close()
-    left = sorted(int(p.stem) for p in tmp_path.glob("*.spool"))
+    left = sorted(int(p.stem) for p in segments(tmp_path))
     assert left[0] > 10
     again = Spool(tmp_path, SetClock(T0))
     reader = again.reader()
@@ -75,7 +79,7 @@ async def test_a_torn_tail_is_cut_off_and_nothing_before_it(tmp_path: Path, torn
     for n in range(5):
         await spool.append("d", "t", b"%d" % n)
     await spool.close()
-    (segment,) = tmp_path.glob("*.spool")
+    (segment,) = segments(tmp_path)
     with segment.open("ab") as file:
         file.write(torn)
     again = Spool(tmp_path, SetClock(T0))
@@ -95,7 +99,7 @@ async def test_stamps_never_run_back_and_a_clock_that_does_is_not_trusted(tmp_pa
     clock.put(T0 + 5)
     await again.append("d", "t", b"3")
     await again.close()
-    (segment,) = tmp_path.glob("*.spool")
+    (segment,) = segments(tmp_path)
     stamps = [(i.received_at_us - T0, i.clock_trusted) for i, _ in records(segment.read_bytes())]
     assert stamps == [(0, True), (0, False), (5, True)]
 
@@ -121,7 +125,7 @@ async def test_on_a_full_disk_nothing_is_promised_and_it_goes_on_when_there_is_r
     room[0] = 1 << 20
     await spool.append("d", "t", b"after")
     await spool.close()
-    (segment,) = tmp_path.glob("*.spool")
+    (segment,) = segments(tmp_path)
     assert [i.payload for i, _ in records(segment.read_bytes())] == [b"before", b"after"]
 
 
