@@ -1,0 +1,68 @@
+"""`rahdar bench`: what this machine reaches, a JSON object a row with `--json`, else a table."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from dataclasses import asdict
+from typing import Any
+
+import click
+import orjson
+
+from pipeline.cli import Unreachable
+
+
+def _show(rows: list[Any], as_json: bool) -> None:
+    for row in rows:
+        if as_json:
+            click.echo(orjson.dumps(asdict(row)))
+            continue
+        target = "" if row.target is None else f"  (target {row.target:,g})"
+        click.echo(f"{row.name:44} {row.value:14,.2f} {row.unit}{target}  {row.conditions}")
+
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="A JSON object a line.")
+seed_option = click.option("--seed", default=1, show_default=True, help="Of the invented world.")
+
+
+@click.group()
+def bench() -> None:
+    """Measure on this machine: core, worker, latency."""
+
+
+@bench.command()
+@as_json_option
+@seed_option
+@click.option("--vehicles", type=click.IntRange(min=1), default=10_000, show_default=True)
+@click.option("--quick", is_flag=True, help="A fifth of the records: for a first look.")
+def core(as_json: bool, seed: int, vehicles: int, quick: bool) -> None:
+    """Detect's engine alone, in CPU time of one thread."""
+    from pipeline.commands.bench_core import measure_core
+
+    _show(measure_core(seed, vehicles, quick), as_json)
+
+
+@bench.command()
+@as_json_option
+@seed_option
+@click.option("--records", type=click.IntRange(min=10), default=400, show_default=True, help="Of 1,000 fixes each.")
+def worker(as_json: bool, seed: int, records: int) -> None:
+    """One Faust worker on the embedded log: records of observations in, changes out, checkpoints on the way."""
+    measure = importlib.import_module("agents.bench_worker").measure_worker
+    _show(asyncio.run(measure(seed=seed, records=records)), as_json)
+
+
+@bench.command()
+@as_json_option
+@seed_option
+@click.option("--rate", type=click.IntRange(1, 5000), default=500, show_default=True, help="Fixes per second.")
+@click.option("--for", "seconds", type=click.IntRange(min=10), default=60, show_default=True, help="Seconds of load.")
+def latency(as_json: bool, seed: int, rate: int, seconds: int) -> None:
+    """From a vehicle's publish to the alert at the desk, the whole system embedded on this machine."""
+    measure = importlib.import_module("agents.bench").measure_latency
+    try:
+        rows = asyncio.run(measure(fixes_per_second=rate, seconds=seconds, seed=seed))
+    except (ConnectionError, TimeoutError) as error:
+        raise Unreachable(str(error)) from error
+    _show(rows, as_json)
