@@ -37,6 +37,7 @@ def set_up_logging(level: str = "INFO") -> None:
     )
     for chatty in ("aiokafka", "faust", "mode", "amqtt", "transitions", "uvicorn.access", "numba", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("mode.timers").setLevel(logging.ERROR)  # a checkpoint that takes longer than its timer is no news
 
 
 @click.command()

@@ -206,6 +206,9 @@ class EmbeddedBroker(Broker):  # type: ignore[misc]  # amqtt has no types
         except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
             log.debug("connection ended: %s", error)
             writer.close()
+        except asyncio.CancelledError:
+            # the broker shuts down; asyncio's own callback on this task would print a cancelled one as a fault
+            writer.close()
 
     async def _initialize_client_session(
         self, reader: ReaderAdapter, writer: WriterAdapter, remote_address: str, remote_port: int
