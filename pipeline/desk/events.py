@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from pipeline.desk.feed import frame
@@ -53,10 +54,11 @@ async def events(s: Services, last_event_id: str, still_allowed: Callable[[], bo
         s.feed.leave(reader)
 
 
-class EventStream:
+class EventStream(Response):
     """The answer itself, as ASGI: it ends when the browser goes, and gives up on one that takes nothing."""
 
     def __init__(self, frames: AsyncIterator[bytes], stuck_s: float = STUCK_S) -> None:
+        super().__init__(media_type="text/event-stream")  # FastAPI would serialise what is no Response
         self.frames = frames
         self.stuck_s = stuck_s
 
