@@ -36,13 +36,20 @@ class Row:
     conditions: str
 
 
+class _Plain(yaml.SafeDumper):
+    """A plan takes no anchors: what is used twice is written twice."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
 def write_plan(directory: Path, vehicles: int) -> Path:
     """A plan in which every vehicle has a forbidden area of its own, told at the first fix inside."""
     plan = directory / "plan"
     plan.mkdir(parents=True, exist_ok=True)
 
     def put(name: str, content: dict[str, Any]) -> None:
-        (plan / name).write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+        (plan / name).write_text(yaml.dump(content, Dumper=_Plain, sort_keys=False), encoding="utf-8")
 
     words = {"en": "Bench", "ur": "پیمائش"}
     put(
