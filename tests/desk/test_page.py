@@ -50,6 +50,7 @@ async def test_the_queue_says_it_a_takes_it_and_old_data_is_loud(width: int, hei
                 (await row.inner_text()).replace("\u00a0", " ").replace("\u2011", "-")
             )  # the page keeps figures unbroken
             assert LEAD in said
+            assert await page.locator("#caption").is_hidden(), "a caption without a story"
             box = await row.bounding_box()
             assert box is not None
             assert box["x"] >= 0
