@@ -34,7 +34,7 @@ def line_of(outcome: Outcome) -> bytes:
     """The contract's line."""
     return orjson.dumps(
         {
-            "file": outcome.file,
+            "file": outcome.file.encode(errors="backslashreplace").decode(),  # a name need not be UTF-8
             "line": outcome.line,
             "outcome": outcome.outcome,
             "format": outcome.format,

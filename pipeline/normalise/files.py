@@ -80,7 +80,7 @@ class Reader:
             return "gpx"
         if head[:1] in (b"$", b"!"):
             return "nmea"
-        lines = [line for line in head.splitlines() if not line.startswith(b"#")]
+        lines = [line for line in head.splitlines() if line.strip() and not line.startswith(b"#")]
         return "nmea" if lines and lines[0][:1] in (b"$", b"!") else "auto"
 
     def _message(self, name: str, line: int, payload: bytes) -> Iterator[Outcome]:

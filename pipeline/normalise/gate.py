@@ -15,6 +15,7 @@ LATE_US = 60_000_000
 HORIZON_US = 6 * 3_600_000_000
 INACCURATE_M = 500.0
 FASTEST_MPS = 70.0  # 250 km/h: nothing on these roads
+MOST = 1e9  # of any number: more is not even implausible, and the columns hold 32 bits
 HIGHEST_M, LOWEST_M = 9000.0, -500.0
 MARK_FLAGS: dict[Mark, Flag] = {
     "outside_plan": Flag.OUTSIDE_PLAN,
@@ -117,6 +118,9 @@ def _fix(
     if plan is not None and not _within(plan, who, lat, lon):
         flags |= Flag.OUTSIDE_PLAN
     speed, course, accuracy, altitude = said.speed_mps, said.course_deg, said.accuracy_m, said.altitude_m
+    for name, value in (("speed_mps", speed), ("accuracy_m", accuracy), ("altitude_m", altitude)):
+        if value is not None and not -MOST <= value <= MOST:
+            raise RefusedError("out_of_range", f"{name} {value:g}")
     if accuracy is not None:
         if accuracy < 0:
             accuracy = None  # some receivers' word for: not known

@@ -59,7 +59,7 @@ def _who_pressed(plan: CompiledPlan, login_name: str, login: Login | None, topic
         return Who(login_name, login_name)
     device = login.devices[0] if login.kind == "device" and login.devices else (said.device or topic_device(topic))
     if device not in login.devices:
-        device = login.devices[0] if login.devices else login.login
+        device = login.login  # a gateway that does not say for whom: nobody's vehicle is guessed at
     subject = plan.device_subject.get(device, login_name)
     return Who(device, subject, _cell(plan, subject, login))
 

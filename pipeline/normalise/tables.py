@@ -11,10 +11,11 @@ from typing import Any
 import gpxpy
 import gpxpy.gpx
 
-from pipeline.model.times import parse_us, to_us
+from pipeline.model.times import from_us, parse_us, to_us
 from pipeline.normalise.formats.said import Said, number
 from pipeline.normalise.reasons import RefusedError
 
+MOST_SEQ = 1 << 62
 CSV_NUMBERS = ("lat", "lon", "speed_mps", "course_deg", "accuracy_m", "altitude_m")
 
 
@@ -62,14 +63,25 @@ def table(data: bytes) -> Iterator[tuple[int, Said | RefusedError]]:
         yield rows.line_num, RefusedError("malformed", str(error))
 
 
+def _us(text: str) -> int:
+    us = parse_us(text)
+    try:
+        from_us(us)  # a zone can carry the first and the last day out of the calendar
+    except OverflowError:
+        raise RefusedError("out_of_range", f"{text[:40]} is outside the calendar") from None
+    return us
+
+
 def _row(row: dict[str, str]) -> Said | RefusedError:
     try:
         numbers: dict[str, Any] = {name: number(row.get(name) or None, name) for name in CSV_NUMBERS}
         seq = number(row.get("seq") or None, "seq")
+        if abs(seq or 0) > MOST_SEQ:
+            raise RefusedError("out_of_range", f"seq {seq:g}")
         received = row.get("received_at")
         return Said(
-            seen_at_us=parse_us(row["seen_at"]),
-            received_at_us=parse_us(received) if received else None,
+            seen_at_us=_us(row["seen_at"]),
+            received_at_us=_us(received) if received else None,
             subject=row.get("vehicle") or None,
             device=row.get("device") or None,
             seq=int(seq or 0),

@@ -10,12 +10,14 @@ import msgspec
 import orjson
 from msgspec import Meta
 
-from pipeline.model.times import to_us
-from pipeline.normalise.formats.said import Said
+from pipeline.model.times import from_us, to_us
+from pipeline.normalise.formats.said import Said, number
 from pipeline.normalise.reasons import RefusedError
 
 Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,32}\Z")]
 MOST_IN_ONE = 1000
+MOST_DEEP = 16  # of a statement's fields
+_ID = re.compile(r"[A-Za-z0-9_-]{1,32}\Z")
 _SEQ = Annotated[int, Meta(ge=-(1 << 62), le=1 << 62)]
 
 
@@ -80,9 +82,13 @@ def _us(instant: datetime | None) -> int | None:
     if instant is None:
         return None
     try:
-        return to_us(instant)
+        us = to_us(instant)
+        from_us(us)  # a zone can carry the first and the last day out of the calendar
     except ValueError as error:
         raise RefusedError("malformed", str(error)) from None
+    except OverflowError:
+        raise RefusedError("out_of_range", f"{instant.isoformat()} is outside the calendar") from None
+    return us
 
 
 def split(payload: bytes) -> list[bytes]:
@@ -92,7 +98,11 @@ def split(payload: bytes) -> list[bytes]:
     try:
         parts = _raws.decode(payload)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        if _KIND.search(payload):
+            return [payload]  # somebody pressed, in a backlog that broke off: `decode` takes it as one press
         raise RefusedError("malformed", str(error)) from None
+    if not parts:
+        raise RefusedError("malformed", "an array of nothing")
     if len(parts) > MOST_IN_ONE:
         raise RefusedError("oversized", f"{len(parts)} observations in one message; at most {MOST_IN_ONE}")
     return [bytes(part) for part in parts]
@@ -102,10 +112,10 @@ def decode(payload: bytes, topic: str = "") -> Said | None:
     """One observation. A press is understood as far as it can be, whatever else is wrong. Raises RefusedError."""
     try:
         return _said(_one.decode(payload))
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, RefusedError) as error:
         if _KIND.search(payload):
             return _broken_press(payload)
-        raise _reason(payload, error) from None
+        raise (error if isinstance(error, RefusedError) else _reason(payload, error)) from None
 
 
 def _reason(payload: bytes, error: Exception) -> RefusedError:
@@ -131,15 +141,33 @@ def _broken_press(payload: bytes) -> Said:
         found = {}
     what = found.get("what")
     said = Said(kind="press", what=what if what in PRESSES else "sos")
-    if isinstance(found.get("subject"), str):
-        said.subject = found["subject"]
+    said.subject, said.device = _id(found.get("subject")), _id(found.get("device"))
     try:
-        said.seen_at_us = to_us(datetime.fromisoformat(found.get("seen_at", "")))
-    except (TypeError, ValueError, OverflowError):
+        said.seen_at_us = _us(datetime.fromisoformat(found.get("seen_at", "")))
+    except (TypeError, ValueError):
         said.seen_at_us = None
+    try:
+        said.lat, said.lon = number(found.get("lat"), "lat"), number(found.get("lon"), "lon")
+    except RefusedError:
+        said.lat = said.lon = None
     if isinstance(found.get("seq"), int) and not isinstance(found["seq"], bool) and abs(found["seq"]) < 1 << 62:
         said.seq = found["seq"]
     return said
+
+
+def _id(value: Any) -> str | None:
+    return value if isinstance(value, str) and _ID.match(value) else None
+
+
+def _kept(value: Any, depth: int = MOST_DEEP) -> None:
+    """Whether the wire can carry it. Raises RefusedError."""
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+        raise RefusedError("out_of_range", "an integer of more than 64 bits")
+    if isinstance(value, dict | list):
+        if not depth:
+            raise RefusedError("malformed", f"nested deeper than {MOST_DEEP}")
+        for inner in value.values() if isinstance(value, dict) else value:
+            _kept(inner, depth - 1)
 
 
 def _said(m: _Base) -> Said:
@@ -150,6 +178,7 @@ def _said(m: _Base) -> Said:
         said.speed_mps, said.course_deg = m.speed_mps, m.course_deg
         said.accuracy_m, said.altitude_m = m.accuracy_m, m.altitude_m
     elif isinstance(m, _Reading):
+        _kept(m.value)
         said.kind, said.subject, said.what, said.value = "reading", m.sensor, m.what, m.value
     elif isinstance(m, _Press):
         said.kind, said.subject, said.lat, said.lon = "press", m.subject, m.lat, m.lon
@@ -159,8 +188,10 @@ def _said(m: _Base) -> Said:
             raise RefusedError("malformed", f"state {m.state[:40]!r} is neither online nor offline")
         said.kind, said.what = "link", m.state
     elif isinstance(m, _Statement):
+        _kept(m.fields)
         said.kind, said.subject, said.what, said.by, said.fields = "statement", m.subject, m.what, m.by, m.fields
     elif isinstance(m, _Order):
+        _kept(m.fields)
         said.kind, said.what = "order", m.what
         said.fields = {**m.fields, "effective_from_us": _us(m.effective_from)}
     elif isinstance(m, _Tick):
