@@ -99,8 +99,9 @@ def on_change(
         first = Step("opened", "LATE" if change.late else "BEGAN", opened(change, setting, region, words, now_us))
         if e.ended_at_us is None or latched(e):
             return Decision((first,))
-        return Decision((first, *_cleared(first.alert, "ENDED", now_us)))
-    survivor, *others = sorted(known, key=lambda a: (a.opened_at_us, a.id))
+        return Decision((first, *cleared(first.alert, "ENDED", now_us)))
+    # the earliest told survives, but never a closed one while another is open: what goes on would leave the desk
+    survivor, *others = sorted(known, key=lambda a: (a.closed_at_us is not None, a.opened_at_us, a.id))
     steps: list[Step] = []
     for other in others:
         if other.closed_at_us is None:
@@ -108,7 +109,7 @@ def on_change(
             steps.append(Step("merged", "MERGED", gone, survivor.id))
     if change.kind == "retract":
         steps += _retracted(survivor, now_us)
-    elif change.kind == "begin" and e.id in survivor.episode_ids:
+    elif change.kind == "begin" and e.id in survivor.episode_ids and not survivor.retracted:
         return Decision(tuple(steps), "REPEATED")
     else:
         steps += _follow(survivor, change, words, now_us)
@@ -124,9 +125,12 @@ def _follow(alert: Alert, change: Change, words: Words, now_us: int) -> list[Ste
     )  # fmt: skip
     steps: list[Step] = []
     ended = e.ended_at_us is not None and not latched(e)
-    reopened = not ended and alert.cleared_at_us is not None and not latched(e) and alert.closed_at_us is None
+    back = alert.retracted or not latched(e)  # a latched one is cleared by a retraction alone
+    reopened = not ended and alert.cleared_at_us is not None and back and alert.closed_at_us is None
     if reopened:
         new = msgspec.structs.replace(new, cleared_at_us=None)
+    if e.severity == "critical":
+        new = msgspec.structs.replace(new, shelved_until_us=None)
     if new != alert or change.kind == "amend":
         if grave(e.severity, alert.severity):
             steps.append(Step("grew", "GRAVER", _next(new)))
@@ -135,7 +139,7 @@ def _follow(alert: Alert, change: Change, words: Words, now_us: int) -> list[Ste
         if steps:
             new = steps[-1].alert
     if ended and new.cleared_at_us is None:
-        steps += _cleared(new, "ENDED", now_us)
+        steps += cleared(new, "ENDED", now_us)
     return steps
 
 
@@ -143,7 +147,8 @@ def _next(alert: Alert) -> Alert:
     return msgspec.structs.replace(alert, revision=alert.revision + 1)
 
 
-def _cleared(alert: Alert, reason: str, now_us: int) -> list[Step]:
+def cleared(alert: Alert, reason: str, now_us: int) -> list[Step]:
+    """Its cause is over; what was acknowledged and is not critical is then closed too."""
     new = msgspec.structs.replace(alert, cleared_at_us=now_us, revision=alert.revision + 1)
     steps = [Step("cleared", reason, new)]
     if alert.closed_at_us is None:

@@ -58,8 +58,9 @@ def words_for(plan: CompiledPlan, episode: Episode) -> Words:
         place = f"{where(plan, (float(x[0]), float(y[0])), hint).text}, {since}"
     else:
         lat = lon = None
-    text = f"{lead}. {place}."
+    said = place[0].upper() + place[1:]
+    text = f"{lead}. {said}."
     if len(text) > LONGEST:
-        room = LONGEST - len(place) - 3
-        text = f"{lead[: max(room - 1, 20)]}…. {place}."[:LONGEST]
+        room = LONGEST - len(said) - 3 - len("..")
+        text = f"{lead[: max(room, 20)]}... {said}."[:LONGEST]  # "…" is no sign of GSM: it would make three SMS of one
     return Words(lead, place, text, lat, lon)

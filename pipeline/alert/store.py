@@ -16,7 +16,7 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy import event as sa_event
 
-from pipeline.alert.book import Decision, Step, Words, on_change, on_command, on_time
+from pipeline.alert.book import Decision, Step, Words, cleared, on_change, on_command, on_time
 from pipeline.model.alert import Alert, AlertEvent, Command
 from pipeline.model.episode import ChangeBatch, Episode, episode_id
 from pipeline.plan.model import CompiledPlan, RuleSetting
@@ -114,9 +114,12 @@ class AlertStore:
             return self._get(tx, alert_id)
 
     def held_reasons(self) -> dict[str, str]:
-        """episode -> why nobody was told, newest last."""
+        """episode -> why nobody was told, the newest reason. What has an alert is not among them."""
+        untold = held.c.episode.not_in(sa.select(episodes.c.episode))
         with self._engine.connect() as tx:
-            rows = tx.execute(sa.select(held.c.episode, held.c.reason).order_by(held.c.episode, held.c.revision))
+            rows = tx.execute(
+                sa.select(held.c.episode, held.c.reason).where(untold).order_by(held.c.episode, held.c.revision)
+            )
             return {row.episode: row.reason for row in rows}
 
     def audit_fault(self) -> int | None:
@@ -124,6 +127,8 @@ class AlertStore:
         before = b""
         with self._engine.connect() as tx:
             for n, entry, hashed in tx.execute(sa.select(audit.c.n, audit.c.entry, audit.c.hash).order_by(audit.c.n)):
+                if not isinstance(entry, bytes):  # put there by other hands: SQLite's columns take any type
+                    return int(n)
                 before = hashlib.sha256(before + entry).digest()
                 if before != hashed:
                     return int(n)
@@ -180,14 +185,15 @@ class AlertStore:
             elif silent_since_us is None and stalled:
                 alert = self._get(tx, episode_id(STALLED, "pipeline", "", stalled))
                 if alert is not None and alert.cleared_at_us is None:
-                    cleared = msgspec.structs.replace(alert, cleared_at_us=now_us, revision=alert.revision + 1)
-                    out += self._decided(tx, Decision((Step("cleared", "TICKS_AGAIN", cleared),)), "policy", now_us)
+                    steps = cleared(alert, "TICKS_AGAIN", now_us)
+                    out += self._decided(tx, Decision(tuple(steps)), "policy", now_us)
                 self._put_number(tx, "stalled", 0)
         return out
 
     def published(self, seq: int) -> None:
         """Everything up to this event is in the log."""
         with self._engine.begin() as tx:
+            self._check(tx)
             self._put_number(tx, "published", max(seq, self._number(tx, "published")))
 
     # ---- the inside of a transaction --------------------------------------------------------------------------------------

@@ -1,0 +1,303 @@
+"""Whatever comes in whatever order, and however often the store crashes: I2, I4, I5 and I6 of the alert book."""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from pipeline.alert.book import OUTCOMES
+from pipeline.alert.store import AlertStore
+from pipeline.model.alert import AlertEvent
+from pipeline.model.episode import Episode, Ledger
+from tests.alert.builders import HOUR, MINUTE, WORDS, at, batch, change, command, episode, sos
+from tests.detect.plans import plan
+
+SEVERITIES = st.sampled_from(["critical", "high", "medium", "low"])
+VEHICLES = st.sampled_from(["v1", "v2", "v3"])
+# an event of the life cycle, and what must have been so of the alert before it
+BEFORE = {
+    "opened": lambda a: a is None,
+    "acknowledged": lambda a: a.closed_at_us is None and a.acknowledged_at_us is None,
+    "merged": lambda a: a.closed_at_us is None,
+    "closed": lambda a: a.closed_at_us is None,
+    "cleared": lambda a: a.cleared_at_us is None,
+    "retracted": lambda a: not a.retracted,
+    "shelved": lambda a: a.closed_at_us is None and a.severity != "critical",
+    "unshelved": lambda a: a.closed_at_us is None and a.shelved_until_us is not None,
+    "grew": lambda a: a is not None,
+    "amended": lambda a: a is not None,
+    "noted": lambda a: a is not None,
+}
+
+
+class Book(RuleBasedStateMachine):
+    """Holds the ledger as detect tells it, and what people were promised; the store is held against both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.file = Path(self.folder.name) / "alerts.db"
+        self.plan = plan(vehicles=("v1", "v2", "v3"))
+        self.ledger, self.modes = Ledger(), dict[str, Any]()
+        self.gone: list[Episode] = []
+        self.inputs: list[tuple[str, int, int, Any]] = []
+        self.events: list[AlertEvent] = []
+        self.acknowledged: dict[str, str] = {}
+        self.notes: dict[str, list[str]] = {}
+        self.minute, self.revision = 1, 0
+        self.store = self.open()
+
+    def open(self) -> AlertStore:
+        return AlertStore(f"sqlite:///{self.file}", self.plan, lambda _: WORDS)
+
+    def teardown(self) -> None:
+        self.store.close()
+        self.folder.cleanup()
+
+    @property
+    def now(self) -> int:
+        return at(self.minute)
+
+    def feed(self, topic: str, what: Any) -> list[AlertEvent]:
+        self.minute += 1
+        one = (topic, 0, sum(i[0] == topic for i in self.inputs), what)
+        self.inputs.append(one)
+        told = self.again(one)
+        self.events += told
+        return told
+
+    def again(self, one: tuple[str, int, int, Any]) -> list[AlertEvent]:
+        return (
+            self.store.take_changes([one], self.now)
+            if one[0] == "episodes"
+            else self.store.take_commands([one], self.now)
+        )
+
+    def say(self, kind: Any, of: Episode, *was: Episode) -> None:
+        self.revision += 1
+        mode = self.modes.setdefault(of.id, self.modes[was[0].id] if was else "live")
+        one = change(kind, of, *was, revision=self.revision, mode=mode)
+        self.ledger.apply([one])
+        self.feed("episodes", batch(one))
+
+    def order(self, what: Any, alert_id: str, **more: Any) -> list[AlertEvent]:
+        return self.feed("commands", command(what, alert_id, id=f"c{len(self.inputs)}", **more))
+
+    def one_of(self, data: st.DataObject, found: list[Episode]) -> Episode:
+        return data.draw(st.sampled_from(sorted(found, key=lambda e: e.id)))
+
+    @property
+    def active(self) -> list[Episode]:
+        return [e for e in self.ledger.episodes.values() if e.ended_at_us is None]
+
+    @property
+    def known(self) -> dict[str, Any]:
+        return {event.alert.id: event.alert for event in self.events}
+
+    # ---- what detect says -----------------------------------------------------------------------------------------------------
+
+    @initialize(severity=SEVERITIES)
+    def first(self, severity: Any) -> None:
+        self.begin(severity, "v1", "live")
+
+    @rule(severity=SEVERITIES, vehicle=VEHICLES, mode=st.sampled_from(["live", "live", "live", "shadow", "off"]))
+    def begin(self, severity: Any, vehicle: str, mode: Any) -> None:
+        of = episode(self.minute, severity=severity, subject=vehicle)
+        self.modes[of.id] = mode
+        self.say("begin", of)
+
+    @rule(vehicle=VEHICLES)
+    def press(self, vehicle: str) -> None:
+        self.say("begin", sos(self.minute, subject=vehicle))
+
+    @precondition(lambda self: self.ledger.episodes)
+    @rule(data=st.data())
+    def say_begin_again(self, data: st.DataObject) -> None:
+        self.say("begin", self.one_of(data, list(self.ledger.episodes.values())))
+
+    @precondition(lambda self: self.active)
+    @rule(data=st.data(), severity=SEVERITIES)
+    def amend(self, data: st.DataObject, severity: Any) -> None:
+        of = self.one_of(data, self.active)
+        self.say("amend", msgspec.structs.replace(of, severity=severity, peak=float(self.minute)))
+
+    @precondition(lambda self: self.active)
+    @rule(data=st.data())
+    def date_anew(self, data: st.DataObject) -> None:
+        of = self.one_of(data, self.active)
+        self.say("amend", episode(self.minute, severity=of.severity, subject=of.subject), of)
+
+    @precondition(lambda self: len(self.active) > 1)
+    @rule(data=st.data())
+    def merge(self, data: st.DataObject) -> None:
+        one = self.one_of(data, self.active)
+        others = [e for e in self.active if e.id != one.id and self.modes[e.id] == self.modes[one.id]]
+        if others:
+            self.say("amend", one, one, self.one_of(data, others))
+
+    @precondition(lambda self: self.active)
+    @rule(data=st.data())
+    def end(self, data: st.DataObject) -> None:
+        self.say("end", msgspec.structs.replace(self.one_of(data, self.active), ended_at_us=self.now))
+
+    @precondition(lambda self: self.active)
+    @rule(data=st.data())
+    def retract(self, data: st.DataObject) -> None:
+        of = self.one_of(data, self.active)
+        self.gone.append(of)
+        self.say("retract", of)
+
+    @precondition(lambda self: self.gone)
+    @rule(data=st.data())
+    def come_back(self, data: st.DataObject) -> None:
+        of = self.one_of(data, self.gone)
+        self.gone.remove(of)
+        self.say("begin", of)
+
+    @precondition(lambda self: self.active)
+    @rule(data=st.data())
+    def go_and_come_back(self, data: st.DataObject) -> None:
+        """Late fixes dissolve it, later ones restore it."""
+        of = self.one_of(data, self.active)
+        self.say("retract", of)
+        self.say("begin", of)
+
+    # ---- what people do -------------------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.known)
+    @rule(data=st.data(), by=st.sampled_from(["amina", "bilal"]))
+    def acknowledge(self, data: st.DataObject, by: str) -> None:
+        name = data.draw(st.sampled_from(sorted(self.known)))
+        before = self.known[name]
+        told = self.order("acknowledge", name, by=by)
+        assert bool(told) == (before.closed_at_us is None and before.acknowledged_at_us is None)
+        if told:
+            self.acknowledged[name] = by
+
+    @precondition(lambda self: self.known)
+    @rule(data=st.data(), text=st.sampled_from(["called", "no answer", ""]))
+    def note(self, data: st.DataObject, text: str) -> None:
+        name = data.draw(st.sampled_from(sorted(self.known)))
+        assert bool(self.order("note", name, text=text)) == bool(text)
+        if text:
+            self.notes.setdefault(name, []).append(text)
+
+    @precondition(lambda self: self.known)
+    @rule(data=st.data(), minutes=st.sampled_from([0, 1, 5, 480, 481]))
+    def shelve(self, data: st.DataObject, minutes: int) -> None:
+        name = data.draw(st.sampled_from(sorted(self.known)))
+        for event in self.order("shelve", name, until_us=self.now + MINUTE + minutes * MINUTE):
+            assert event.alert.shelved_until_us is not None
+            assert 0 < event.alert.shelved_until_us - event.at_us <= 8 * HOUR
+
+    @precondition(lambda self: self.known)
+    @rule(data=st.data(), outcome=st.sampled_from([*OUTCOMES, *[""] * 8]))
+    def close(self, data: st.DataObject, outcome: str) -> None:
+        name = data.draw(st.sampled_from(sorted(self.known)))
+        if self.order("close", name, outcome=outcome, by="bilal"):
+            self.acknowledged.setdefault(name, "bilal")
+
+    @rule()
+    def ask_for_nothing(self) -> None:
+        assert self.order("acknowledge", "no such alert") == []
+
+    # ---- what time and the machine do -----------------------------------------------------------------------------------------
+
+    @rule()
+    def time(self) -> None:
+        self.minute += 3
+        self.events += self.store.take_time(self.now, None)
+
+    @rule(data=st.data())
+    def duplicate(self, data: st.DataObject) -> None:
+        """I5: what was read before is read again, as after a lost acknowledgement."""
+        assert self.again(data.draw(st.sampled_from(self.inputs))) == []
+
+    @rule(data=st.data())
+    def repeat_a_command(self, data: st.DataObject) -> None:
+        """I5: sent twice by the desk, so with the same id at another place."""
+        done = [i[3] for i in self.inputs if i[0] == "commands"]
+        if done:
+            assert self.feed("commands", data.draw(st.sampled_from(done))) == []
+
+    @rule(closed=st.booleans())
+    def crash_and_reopen(self, closed: bool) -> None:
+        if closed:
+            self.store.close()
+            self.store = self.open()
+        else:
+            old, self.store = self.store, self.open()
+            old.close()
+        for one in self.inputs:
+            assert self.again(one) == []
+
+    # ---- what must hold ---------------------------------------------------------------------------------------------------------
+
+    @invariant()
+    def every_ledger_row_has_one_alert_or_one_reason(self) -> None:
+        """I2."""
+        with closing(sqlite3.connect(self.file)) as db:
+            mapped = dict(db.execute("select episode, alert from episodes"))
+        reasons, known = self.store.held_reasons(), self.known
+        for name in self.ledger.episodes:
+            assert (mapped.get(name) in known) != (name in reasons), name
+            assert (self.modes[name] == "live") == (name in mapped)
+
+    @invariant()
+    def life_moves_along_allowed_edges(self) -> None:
+        """I4, and an acknowledgement is never lost."""
+        last: dict[str, Any] = {}
+        for event in self.events:
+            a, before = event.alert, last.get(event.alert.id)
+            assert BEFORE[event.transition](before), (event.transition, event.reason)
+            assert a.revision == (0 if before is None else before.revision + 1)
+            if before is not None and before.closed_at_us is not None:
+                assert a.closed_at_us == before.closed_at_us, "closed is closed"
+            if event.transition == "closed" and (a.severity == "critical" or a.rule == "sos.pressed"):
+                assert event.actor != "policy" and a.outcome
+            if event.transition == "merged":
+                assert last[event.detail].closed_at_us is None, "merged into what is closed"
+            if a.closed_at_us is None and a.severity == "critical":
+                assert a.shelved_until_us is None, "a critical one on the shelf"
+            last[a.id] = a
+        for name, by in self.acknowledged.items():
+            assert last[name].acknowledged_by == by
+            assert last[name].acknowledged_at_us is not None
+        for name, notes in self.notes.items():
+            assert list(last[name].notes) == notes
+
+    @invariant()
+    def what_goes_on_is_not_shown_as_over(self) -> None:
+        with closing(sqlite3.connect(self.file)) as db:
+            mapped = dict(db.execute("select episode, alert from episodes"))
+        for of in self.active:
+            a = self.known.get(mapped.get(of.id, ""))
+            if a is not None and a.closed_at_us is None:
+                assert a.cleared_at_us is None and not a.retracted
+
+    @invariant()
+    def the_store_is_the_fold_of_its_events(self) -> None:
+        found = self.store.unpublished(most=10_000)
+        assert found == self.events
+        assert [event.seq for event in found] == list(range(1, len(found) + 1))
+        opened = {a.id: a for a in self.known.values() if a.closed_at_us is None}
+        assert {a.id: a for a in self.store.open_alerts()} == opened
+
+    @invariant()
+    def the_audit_is_whole(self) -> None:
+        """I6."""
+        assert self.store.audit_fault() is None
+
+
+TestBook = Book.TestCase
+TestBook.settings = settings(
+    max_examples=50, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+)
