@@ -117,7 +117,8 @@ class AlertStage:
     async def _work(self) -> None:
         """Whatever waits goes into one transaction; then it is published, then acknowledged."""
         async with self._order:
-            await self._publish(await self._in_thread(self.store.unpublished))
+            while left := await self._in_thread(self.store.unpublished):  # a page at a time: none may be passed over
+                await self._publish(left)
         while True:
             await self._wake.wait()
             self._wake.clear()
