@@ -19,7 +19,7 @@ from typing import Any, TypeVar, cast
 import faust
 import msgspec
 
-from agents.transport import end_offset, on_assigned, on_revoked, read_topic, seek
+from agents.transport import RAW_RECORDS, end_offset, on_assigned, on_revoked, read_topic, seek
 from pipeline.alert.sentence import words_for
 from pipeline.alert.store import AlertStore, FencedError
 from pipeline.clock import Clock
@@ -51,15 +51,9 @@ class AlertStage:
         self.app = app
         self.settings = settings
         self.clock = clock
-        raw: dict[str, Any] = {
-            "key_type": bytes,
-            "value_type": bytes,
-            "key_serializer": "raw",
-            "value_serializer": "raw",
-        }
-        self.episodes = app.topic(topics.EPISODES.name, partitions=settings.partitions, **raw)
-        self.commands = app.topic(topics.COMMANDS.name, partitions=1, **raw)
-        self.alerts = app.topic(topics.ALERTS.name, partitions=1, **raw)
+        self.episodes = app.topic(topics.EPISODES.name, partitions=settings.partitions, **RAW_RECORDS)
+        self.commands = app.topic(topics.COMMANDS.name, partitions=1, **RAW_RECORDS)
+        self.alerts = app.topic(topics.ALERTS.name, partitions=1, **RAW_RECORDS)
         sqlite_folder(settings.alert_url)
         self._thread = ThreadPoolExecutor(1, "alerts")
         self.store = AlertStore(settings.alert_url, plan, lambda episode: words_for(plan, episode))

@@ -8,7 +8,6 @@ import math
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +16,11 @@ import numpy as np
 import yaml
 
 from agents.local import LocalStack, resident_bytes
+from pipeline.commands.bench_core import Row
 
 CENTRE_LAT, CENTRE_LON = 35.1, 73.0
 METRE_LAT = 1 / 111_200.0
 METRE_LON = METRE_LAT / math.cos(math.radians(CENTRE_LAT))
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of `rahdar bench`."""
-
-    name: str
-    value: float
-    unit: str
-    target: float | None
-    seed: int
-    episodes: int
-    conditions: str
 
 
 class _Plain(yaml.SafeDumper):

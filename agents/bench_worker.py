@@ -7,10 +7,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from agents.bench import Row
 from agents.detect import detect_stage
-from agents.transport import declare_topics, make_app
-from pipeline.commands.bench_core import Drive, invented_plan
+from agents.transport import RAW_RECORDS, declare_topics, make_app
+from pipeline.commands.bench_core import Drive, Row, invented_plan
 from pipeline.model import topics
 from pipeline.model.wire import encode_observations
 from pipeline.settings import Settings
@@ -52,14 +51,7 @@ async def measure_worker(seed: int = 1, vehicles: int = 10_000, records: int = 4
 
 async def _fill(settings: Settings, values: list[bytes]) -> None:
     app = make_app("rahdar-bench-fill", settings.log_url)
-    topic = app.topic(
-        topics.OBSERVATIONS.name,
-        partitions=settings.partitions,
-        key_type=bytes,
-        value_type=bytes,
-        key_serializer="raw",
-        value_serializer="raw",
-    )
+    topic = app.topic(topics.OBSERVATIONS.name, partitions=settings.partitions, **RAW_RECORDS)
     await app.start()
     try:
         for sent in [await topic.send(key=b"c", value=value, partition=0) for value in values]:

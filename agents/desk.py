@@ -11,7 +11,7 @@ import faust
 import msgspec
 import orjson
 
-from agents.transport import end_offset, on_assigned, seek
+from agents.transport import RAW_RECORDS, end_offset, on_assigned, seek
 from pipeline.clock import Clock
 from pipeline.desk.feed import Feed
 from pipeline.desk.live import LiveState
@@ -42,15 +42,9 @@ class DeskStage:
     def __init__(self, app: faust.App, settings: Settings, plan: CompiledPlan, clock: Clock) -> None:
         self.app = app
         self.settings = settings
-        raw: dict[str, Any] = {
-            "key_type": bytes,
-            "value_type": bytes,
-            "key_serializer": "raw",
-            "value_serializer": "raw",
-        }
-        self.observations = app.topic(topics.OBSERVATIONS.name, partitions=settings.partitions, **raw)
-        self.alerts = app.topic(topics.ALERTS.name, partitions=1, **raw)
-        self.commands = app.topic(topics.COMMANDS.name, partitions=1, **raw)
+        self.observations = app.topic(topics.OBSERVATIONS.name, partitions=settings.partitions, **RAW_RECORDS)
+        self.alerts = app.topic(topics.ALERTS.name, partitions=1, **RAW_RECORDS)
+        self.commands = app.topic(topics.COMMANDS.name, partitions=1, **RAW_RECORDS)
         self.reader = Reader(path_of(settings.record_url))
         self.sessions = SessionStore(settings.var / FILE_NAME)
         self.services = Services(

@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import faust
 
-from agents.transport import on_assigned, on_revoked, read_topic, seek
+from agents.transport import RAW_RECORDS, on_assigned, on_revoked, read_topic, seek
 from pipeline.detect.checkpoint import Recovery
 from pipeline.detect.engine import Engine, NeedHistoryError
 from pipeline.detect.tables import build_tables
@@ -60,17 +60,11 @@ class DetectStage:
         self.owned: dict[int, Owned] = {}
         self.tables = build_tables(plan)
         self.horizon_us = int(settings.horizon_s * 1_000_000)
-        raw: dict[str, Any] = {
-            "key_type": bytes,
-            "value_type": bytes,
-            "key_serializer": "raw",
-            "value_serializer": "raw",
-        }
         n = settings.partitions
-        self.observations = app.topic(topics.OBSERVATIONS.name, partitions=n, **raw)
-        self.episodes = app.topic(topics.EPISODES.name, partitions=n, **raw)
-        self.snapshots = app.topic(topics.SNAPSHOTS.name, partitions=n, **raw)
-        self.rejects = app.topic(topics.REJECTS.name, partitions=n, **raw)
+        self.observations = app.topic(topics.OBSERVATIONS.name, partitions=n, **RAW_RECORDS)
+        self.episodes = app.topic(topics.EPISODES.name, partitions=n, **RAW_RECORDS)
+        self.snapshots = app.topic(topics.SNAPSHOTS.name, partitions=n, **RAW_RECORDS)
+        self.rejects = app.topic(topics.REJECTS.name, partitions=n, **RAW_RECORDS)
 
     async def started(self) -> None:
         """Nothing but its agent."""

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import faust
 
-from agents.transport import make_app
+from agents.transport import RAW_RECORDS, make_app
 from pipeline.clock import Clock
 from pipeline.ingest.batcher import LONGEST_S, Batcher
 from pipeline.ingest.broker import EmbeddedBroker, Tls
@@ -41,14 +41,7 @@ class IngestStage:
         self.n = settings.partitions
         self.source = f"ingest@{socket.gethostname()}"
         self.spool = Spool(settings.var / "spool", clock)
-        self.raw = app.topic(
-            topics.RAW.name,
-            partitions=self.n,
-            key_type=bytes,
-            value_type=bytes,
-            key_serializer="raw",
-            value_serializer="raw",
-        )
+        self.raw = app.topic(topics.RAW.name, partitions=self.n, **RAW_RECORDS)
         self._order = asyncio.Lock()
 
     def broker(self) -> EmbeddedBroker:

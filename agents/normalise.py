@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import faust
 
-from agents.transport import on_revoked
+from agents.transport import RAW_RECORDS, on_revoked
 from pipeline.model import topics
 from pipeline.model.wire import (
     Fixes,
@@ -40,15 +40,9 @@ class NormaliseStage:
     def __init__(self, app: faust.App, settings: Settings, plan: CompiledPlan) -> None:
         self.n = settings.partitions
         self.normaliser = Normaliser(plan, int(settings.horizon_s * 1_000_000))
-        raw: dict[str, Any] = {
-            "key_type": bytes,
-            "value_type": bytes,
-            "key_serializer": "raw",
-            "value_serializer": "raw",
-        }
-        self.raw = app.topic(topics.RAW.name, partitions=self.n, **raw)
-        self.observations = app.topic(topics.OBSERVATIONS.name, partitions=self.n, **raw)
-        self.rejects = app.topic(topics.REJECTS.name, partitions=self.n, **raw)
+        self.raw = app.topic(topics.RAW.name, partitions=self.n, **RAW_RECORDS)
+        self.observations = app.topic(topics.OBSERVATIONS.name, partitions=self.n, **RAW_RECORDS)
+        self.rejects = app.topic(topics.REJECTS.name, partitions=self.n, **RAW_RECORDS)
         self.counts: Counter[str] = Counter()
         self._in_flight: deque[tuple[faust.EventT[bytes], list[Awaitable[Any]]]] = deque()
         self._settling: asyncio.Task[None] | None = None

@@ -13,7 +13,7 @@ from typing import Any, cast
 import faust
 import msgspec
 
-from agents.transport import on_assigned, on_revoked, seek
+from agents.transport import RAW_RECORDS, on_assigned, on_revoked, seek
 from pipeline.model import topics
 from pipeline.model.alert import decode_event
 from pipeline.model.episode import decode_changes
@@ -35,16 +35,10 @@ PRUNE_EVERY_S = 60.0
 class RecordStage:
     def __init__(self, app: faust.App, settings: Settings, plan: CompiledPlan) -> None:
         self.app = app
-        raw: dict[str, Any] = {
-            "key_type": bytes,
-            "value_type": bytes,
-            "key_serializer": "raw",
-            "value_serializer": "raw",
-        }
         n = settings.partitions
-        self.observations = app.topic(topics.OBSERVATIONS.name, partitions=n, **raw)
-        self.episodes = app.topic(topics.EPISODES.name, partitions=n, **raw)
-        self.alerts = app.topic(topics.ALERTS.name, partitions=1, **raw)
+        self.observations = app.topic(topics.OBSERVATIONS.name, partitions=n, **RAW_RECORDS)
+        self.episodes = app.topic(topics.EPISODES.name, partitions=n, **RAW_RECORDS)
+        self.alerts = app.topic(topics.ALERTS.name, partitions=1, **RAW_RECORDS)
         self._thread = ThreadPoolExecutor(1, "record")
         self._writer = Writer(path_of(settings.record_url))
         self._taken = Taken()

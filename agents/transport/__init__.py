@@ -12,13 +12,14 @@ from yarl import URL
 
 from agents.transport.address import directory_of
 from agents.transport.consumer import Consumer
-from agents.transport.guards import App, app_options, make_app, on_assigned, on_revoked, seek
+from agents.transport.guards import RAW_RECORDS, App, app_options, make_app, on_assigned, on_revoked, seek
 from agents.transport.producer import Producer
 from agents.transport.schema import FencedError, PartitionMismatchError, StoreClosedError, StoreError, UnknownTopicError
 from agents.transport.store import LogStore
 from agents.transport.topics import declare_topics, end_offset, read_topic
 
 __all__ = [
+    "RAW_RECORDS",
     "App",
     "FencedError",
     "LogStore",

@@ -335,6 +335,15 @@ def _partitioner(key: bytes | None, all_partitions: list[int], available: list[i
     return all_partitions[partition_of_key(key, len(all_partitions))]
 
 
+RAW_RECORDS: dict[str, Any] = {
+    "key_type": bytes,
+    "value_type": bytes,
+    "key_serializer": "raw",
+    "value_serializer": "raw",
+}
+"""How a topic of ours is declared: it carries bytes, since Faust decodes inside the stream, and throws there."""
+
+
 def app_options(**more: Any) -> dict[str, Any]:
     """Faust's options as every stage has them; `more` overrides."""
     return {

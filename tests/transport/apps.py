@@ -6,18 +6,17 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import faust
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from agents.transport import LogStore, declare_topics
+from agents.transport import RAW_RECORDS, LogStore, declare_topics
 from agents.transport.address import is_log, log_directory
 from agents.transport.kafka import bootstrap
 from pipeline.model.topics import TopicSpec
 
 WITHIN_S = 20.0
-RAW: dict[str, Any] = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
+RAW = RAW_RECORDS
 
 
 @dataclass
