@@ -11,8 +11,8 @@ from typing import Any
 import gpxpy
 import gpxpy.gpx
 
-from pipeline.model.times import from_us, parse_us, to_us
-from pipeline.normalise.formats.said import Said, number
+from pipeline.model.times import parse_us, to_us
+from pipeline.normalise.formats.said import Said, in_calendar, number
 from pipeline.normalise.reasons import RefusedError
 
 MOST_SEQ = 1 << 62
@@ -63,15 +63,6 @@ def table(data: bytes) -> Iterator[tuple[int, Said | RefusedError]]:
         yield rows.line_num, RefusedError("malformed", str(error))
 
 
-def _us(text: str) -> int:
-    us = parse_us(text)
-    try:
-        from_us(us)  # a zone can carry the first and the last day out of the calendar
-    except OverflowError:
-        raise RefusedError("out_of_range", f"{text[:40]} is outside the calendar") from None
-    return us
-
-
 def _row(row: dict[str, str]) -> Said | RefusedError:
     try:
         numbers: dict[str, Any] = {name: number(row.get(name) or None, name) for name in CSV_NUMBERS}
@@ -80,8 +71,8 @@ def _row(row: dict[str, str]) -> Said | RefusedError:
             raise RefusedError("out_of_range", f"seq {seq:g}")
         received = row.get("received_at")
         return Said(
-            seen_at_us=_us(row["seen_at"]),
-            received_at_us=_us(received) if received else None,
+            seen_at_us=in_calendar(parse_us(row["seen_at"]), row["seen_at"]),
+            received_at_us=in_calendar(parse_us(received), received) if received else None,
             subject=row.get("vehicle") or None,
             device=row.get("device") or None,
             seq=int(seq or 0),

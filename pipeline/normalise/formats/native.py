@@ -10,14 +10,14 @@ import msgspec
 import orjson
 from msgspec import Meta
 
-from pipeline.model.times import from_us, to_us
-from pipeline.normalise.formats.said import Said, number
+from pipeline.model.times import to_us
+from pipeline.normalise.formats.said import Said, in_calendar, number
 from pipeline.normalise.reasons import RefusedError
 
-Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,32}\Z")]
+_ID = re.compile(r"^[A-Za-z0-9_-]{1,32}\Z")
+Id = Annotated[str, Meta(pattern=_ID.pattern)]
 MOST_IN_ONE = 1000
 MOST_DEEP = 16  # of a statement's fields
-_ID = re.compile(r"[A-Za-z0-9_-]{1,32}\Z")
 _SEQ = Annotated[int, Meta(ge=-(1 << 62), le=1 << 62)]
 
 
@@ -83,12 +83,9 @@ def _us(instant: datetime | None) -> int | None:
         return None
     try:
         us = to_us(instant)
-        from_us(us)  # a zone can carry the first and the last day out of the calendar
     except ValueError as error:
         raise RefusedError("malformed", str(error)) from None
-    except OverflowError:
-        raise RefusedError("out_of_range", f"{instant.isoformat()} is outside the calendar") from None
-    return us
+    return in_calendar(us, instant.isoformat())
 
 
 def split(payload: bytes) -> list[bytes]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from pipeline.model.times import from_us
 from pipeline.normalise.reasons import RefusedError
 
 MOST_BYTES = 65_536
@@ -50,6 +51,15 @@ class Said(msgspec.Struct, kw_only=True):
             f"{self.kind}\0{self.what}\0{self.value!r}\0{self.by}\0{sorted(self.fields.items())!r}" if self.what else ""
         )
         return int.from_bytes(blake2b(numbers + words.encode(), digest_size=8).digest(), "little")
+
+
+def in_calendar(us: int, shown: str) -> int:
+    """The instant as it is. A zone can carry the first and the last day out of the calendar: then it raises RefusedError."""
+    try:
+        from_us(us)
+    except OverflowError:
+        raise RefusedError("out_of_range", f"{shown[:40]} is outside the calendar") from None
+    return us
 
 
 def number(value: Any, name: str) -> float | None:
