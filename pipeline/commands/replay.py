@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import json
-import signal
-import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +11,11 @@ from typing import Any
 import click
 import orjson
 
-from pipeline.cli import BadInput, Unreachable
+from pipeline.cli import BadInput
 from pipeline.clock import WallClock
 from pipeline.commands.decode import shown
 from pipeline.commands.detect import NO_HORIZON_US
+from pipeline.commands.publishing import reach, read_passwords, say_what_became, stop_when_told
 from pipeline.commands.run import read_settings
 from pipeline.model.observation import Fix, Other, Press, Reading
 from pipeline.model.times import format_us
@@ -90,21 +88,18 @@ def replay(
     try:
         plan = load_plan(plan_dir or settings.plan)
         where = publish.endpoint(url)
-        credentials = {str(k): str(v) for k, v in json.loads(passwords.read_text(encoding="utf-8")).items()}
+        credentials = read_passwords(passwords)
         observations, rejected = read_observations(files, plan, vehicle, NO_HORIZON_US)
     except PlanError as error:
         raise BadInput(str(error)) from error
     except OSError as error:
         raise BadInput(f"{error.filename}: {error.strerror}") from error
-    except (ValueError, AttributeError) as error:
+    except ValueError as error:
         raise BadInput(str(error)) from error
     told = spoken(observations)
     if not told:
         raise BadInput(f"nothing to replay: {len(rejected)} messages were rejected; `rahdar decode` says why")
-    try:
-        socket.create_connection((where.host, where.port), 5).close()
-    except OSError as error:
-        raise Unreachable(f"{url}: {error}") from error
+    reach(where, url)
     speaks = logins_by_device(plan)
     clock = WallClock()
 
@@ -115,17 +110,8 @@ def replay(
             yield devices.Message(at_us, login, f"v1/0/{login}/native", payload(o, seen_us))
 
     async def main() -> Any:
-        stop = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
         publisher = publish.Publisher(url, credentials, clock, ca_file=ca_file)
-        await publisher.run(messages(), stop)
+        await publisher.run(messages(), stop_when_told())
         return publisher
 
-    done = asyncio.run(main())
-    click.echo(
-        f"rahdar: {done.sent} messages sent, {done.acked} acknowledged, {len(rejected)} of the recording rejected",
-        err=True,
-    )
-    if done.sent and not done.acked:
-        raise Unreachable("; ".join(sorted(set(done.errors.values()))) or f"{url} acknowledged nothing")
+    say_what_became(asyncio.run(main()), url, f", {len(rejected)} of the recording rejected")

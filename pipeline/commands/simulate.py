@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import json
-import signal
-import socket
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from pipeline.cli import BadInput, Unreachable
+from pipeline.cli import BadInput
 from pipeline.clock import scaled_clock
+from pipeline.commands.publishing import reach, read_passwords, say_what_became, stop_when_told
 from pipeline.model.times import parse_us
 from pipeline.plan.model import CompiledPlan
 
@@ -121,24 +119,15 @@ def _live(
 ) -> None:
     if passwords is None:
         raise click.UsageError("--mqtt needs --passwords FILE: what each device logs in with")
-    try:
-        credentials = {str(login): str(password) for login, password in json.loads(passwords.read_text()).items()}
-    except (ValueError, AttributeError) as error:
-        raise BadInput(f"{passwords}: not a JSON object of login -> password ({error})") from error
-
+    credentials = read_passwords(passwords)
     try:
         where = run.endpoint(mqtt_url)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    try:
-        socket.create_connection((where.host, where.port), 5).close()
-    except OSError as error:
-        raise Unreachable(f"{mqtt_url}: {error}") from error
+    reach(where, mqtt_url)
 
     async def main() -> Any:
-        stop = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        stop = stop_when_told()
         clock = scaled_clock(speed)
         limits = {"start_us": start_us, "seconds": seconds, "vehicles": vehicles, "ca_file": ca_file}
         return await run.play(story, plan, seed, mqtt_url, credentials, clock, stop, **limits)
@@ -147,6 +136,4 @@ def _live(
         done = asyncio.run(main())
     except ValueError as error:
         raise BadInput(str(error)) from error
-    click.echo(f"rahdar: {done.sent} messages sent, {done.acked} acknowledged", err=True)
-    if done.sent and not done.acked:
-        raise Unreachable("; ".join(sorted(set(done.errors.values()))) or f"{mqtt_url} acknowledged nothing")
+    say_what_became(done, mqtt_url)
