@@ -9,6 +9,7 @@ run time. The fit's largest error over the plan's bounds is measured on a finer 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -43,12 +44,17 @@ class Projection:
 
     def to_lonlat(self, x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[Floats, Floats]:
         """The way back, as (longitude, latitude), exact, by PROJ: for drawing, not for the hot path."""
-        back = pyproj.Transformer.from_crs(self.definition, "EPSG:4326", always_xy=True)
-        lon, lat = back.transform(np.asarray(x, float), np.asarray(y, float))
+        lon, lat = _back(self.definition).transform(np.asarray(x, float), np.asarray(y, float))
         return np.asarray(lon, float), np.asarray(lat, float)
 
     def covers(self, lat: float, lon: float) -> bool:
         return abs(lat - self.lat0) <= self.half_lat and abs(lon - self.lon0) <= self.half_lon
+
+
+@lru_cache(maxsize=64)
+def _back(definition: str) -> pyproj.Transformer:
+    """Making one costs as much as ten thousand points through it. Threads may share it: pyproj keeps a context for each."""
+    return pyproj.Transformer.from_crs(definition, "EPSG:4326", always_xy=True)
 
 
 def fit(west: float, south: float, east: float, north: float) -> Projection:
