@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Literal
@@ -12,14 +13,15 @@ import orjson
 
 from pipeline.model.observation import Fix, Other
 from pipeline.normalise import tables
-from pipeline.normalise.formats import FORMATS, guess, native, nmea
-from pipeline.normalise.formats.said import MOST_BYTES, Said
+from pipeline.normalise.formats import FORMATS, guess, nmea, read
+from pipeline.normalise.formats.backlog import elements, is_array
+from pipeline.normalise.formats.said import MOST_BYTES, Said, instant
 from pipeline.normalise.gate import HORIZON_US, Who, flagged, gate
+from pipeline.normalise.identity import format_of, topic_device
 from pipeline.normalise.reasons import Reason, RefusedError
 from pipeline.plan.model import CompiledPlan
 
 FILE_FORMATS = (*FORMATS, "gpx", "csv")
-MOST_FILE_BYTES = 2 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class Reader:
         self.form = form
         self.topic = topic
         self.horizon_us = horizon_us
+        self._last_us = 0
 
     def read(self, path: Path) -> Iterator[Outcome]:
         """Every input, in order. Raises OSError when the file cannot be read."""
@@ -84,32 +87,60 @@ class Reader:
         return "nmea" if lines and lines[0][:1] in (b"$", b"!") else "auto"
 
     def _message(self, name: str, line: int, payload: bytes) -> Iterator[Outcome]:
-        form = self.form
-        try:
-            if form == "auto":
-                form = guess(payload) if not self.topic.startswith("owntracks/") else "owntracks"
-            parts = native.split(payload) if form == "native" else [payload]
-        except RefusedError as refused:
-            yield Outcome(name, line, form, "rejected", refused.reason, refused.detail)
-            return
+        topic, message, received_at_us = unwrapped(payload)
+        topic = topic or self.topic
+        parts = [message]
+        form: str | None = None if self.form == "auto" else self.form
+        if form is None:
+            form = _topics_format(topic)
+        if form is None and len(message) <= MOST_BYTES and is_array(message):
+            try:
+                parts = elements(message)
+            except RefusedError as refused:
+                yield Outcome(name, line, "native", "rejected", refused.reason, refused.detail)
+                return
         for part in parts:
             try:
-                if len(part) > MOST_BYTES:
-                    raise RefusedError("oversized", f"{len(part)} bytes; at most {MOST_BYTES}")
-                said = FORMATS[form](part, self.topic)
+                of = form or guess(part)
             except RefusedError as refused:
-                yield Outcome(name, line, form, "rejected", refused.reason, refused.detail)
+                yield Outcome(name, line, "auto", "rejected", refused.reason, refused.detail)
                 continue
-            yield self._judge(name, line, form, said)
+            for _, said in read(of, part, topic):
+                if isinstance(said, RefusedError):
+                    yield Outcome(name, line, of, "rejected", said.reason, said.detail)
+                else:
+                    yield self._judged(name, line, of, said, topic, received_at_us)
 
-    def _judge(self, name: str, line: int, form: str, said: Said | None) -> Outcome:
-        if said is None:
+    def _judged(
+        self, name: str, line: int, form: str, said: list[Said], topic: str = "", received_at_us: int | None = None
+    ) -> Outcome:
+        """One outcome: that of the first thing which can be taken, by the same rules as in the stream."""
+        found: list[Outcome] = []
+        for one in said:
+            if one.received_at_us is None:
+                one.received_at_us = received_at_us
+            if one.device is None and not one.known_as and (device := topic_device(topic)):
+                one.known_as = (device,)
+            found.append(self._judge(name, line, form, one))
+        taken = [(one, out) for one, out in zip(said, found, strict=True) if out.outcome != "rejected"]
+        if not found:
             return Outcome(name, line, form, "accepted")
+        if not taken or (len(taken) < len(found) and all(one.aside for one, _ in taken)):
+            return next(out for out in found if out.outcome == "rejected")
+        first = taken[0][1]
+        beside = ", ".join(f"{one.what or one.kind} {one.value}".strip() for one, _ in taken[1:])
+        return replace(first, detail=f"beside it: {beside}"[:200]) if beside else first
+
+    def _judge(self, name: str, line: int, form: str, said: Said) -> Outcome:
+        if (
+            said.seen_at_us is None
+        ):  # what is not dated was seen when it came; of a file that is not known: with its neighbour
+            said.seen_at_us = said.received_at_us if said.received_at_us is not None else self._last_us
+        self._last_us = said.seen_at_us
         try:
             who = self._who(said)
             received = said.received_at_us if said.received_at_us is not None else said.seen_at_us
-            # without any instant there is nothing to measure against; a press is then dated by its neighbour in the file
-            observation = gate(said, who, received or 0, True, self.plan, self.horizon_us)
+            observation = gate(said, who, received, True, self.plan, self.horizon_us)
         except RefusedError as refused:
             return Outcome(name, line, form, "rejected", refused.reason, refused.detail)
         marks = flagged(observation.flags) if isinstance(observation, Fix) else []
@@ -121,8 +152,12 @@ class Reader:
         subject = said.subject or self.vehicle or ""
         device = said.device or ""
         plan = self.plan
+        if plan is not None and not device:
+            device = next((name for name in said.known_as if name in plan.device_subject), "")
+        if not device and said.known_as:
+            device = said.known_as[0]
         if plan is None or said.kind in ("order", "statement", "tick", "link"):
-            return Who(device or subject, subject)
+            return Who(device or subject, subject or (device if said.known_as else ""))
         if not subject and device:
             subject = plan.device_subject.get(device, "")
         if said.kind == "press":
@@ -196,6 +231,41 @@ class Reader:
                     continue
             waiting.append(Outcome(name, line, "nmea", "accepted"))
         yield from flush()
+
+
+def _topics_format(topic: str) -> str | None:
+    try:
+        name = format_of(topic)
+    except RefusedError:
+        return None
+    return name if name in FORMATS else None
+
+
+_LINE = re.compile(rb"([A-Za-z0-9_$][^\s{}\[\]\"]*/[^\s{}\[\]\"]*) (.*)", re.DOTALL)
+
+
+def unwrapped(line: bytes) -> tuple[str, bytes, int | None]:
+    """The topic, the message and when it was received, of a line as loggers of MQTT write it; else the line as it is.
+
+    They are `{"topic": ..., "payload": ...}`, where `tst` is when it came (mosquitto_sub -F %J), and `topic payload`
+    (mosquitto_sub -v).
+    """
+    if match := _LINE.fullmatch(line):
+        return match[1].decode("utf-8", "replace"), match[2], None
+    if b'"topic"' not in line or b'"payload"' not in line or len(line) > 2 * MOST_BYTES:
+        return "", line, None
+    try:
+        found = orjson.loads(line)
+    except (orjson.JSONDecodeError, RecursionError):
+        return "", line, None
+    if not isinstance(found, dict) or not isinstance(found.get("topic"), str) or "_type" in found or "kind" in found:
+        return "", line, None
+    payload = found.get("payload")
+    try:
+        received = instant(found.get("tst"), "tst")
+    except RefusedError:
+        received = None
+    return found["topic"], payload.encode() if isinstance(payload, str) else orjson.dumps(payload), received
 
 
 def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:

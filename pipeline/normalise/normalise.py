@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 
 from pipeline.model.observation import Fix, Link, Other
 from pipeline.model.wire import BatchBuilder, ObservationBatch, RawBatch, RawItem, Reject
-from pipeline.normalise.formats import FORMATS, Said, split
-from pipeline.normalise.formats.said import MOST_BYTES
+from pipeline.normalise.formats import FORMATS, Said, read
 from pipeline.normalise.gate import HORIZON_US, Who, flagged, gate
-from pipeline.normalise.identity import format_of, who_speaks
+from pipeline.normalise.identity import called, format_of, who_speaks
 from pipeline.normalise.reasons import RefusedError
 from pipeline.plan.model import CompiledPlan
 
@@ -22,7 +21,10 @@ NOT_FROM_DEVICES = ("order", "tick")
 
 @dataclass(slots=True)
 class Normalised:
-    """`counts`: inputs = accepted + flagged + rejected; beside them `rejected:<reason>` and `flagged:<mark>`."""
+    """`counts`: inputs = accepted + flagged + rejected; beside them `rejected:<reason>` and `flagged:<mark>`.
+
+    An input that says several things (a door and its tamper contact) has one outcome; `beside` counts what came with the first.
+    """
 
     batches: dict[str, ObservationBatch] = field(default_factory=dict)
     rejects: list[Reject] = field(default_factory=list)
@@ -54,35 +56,44 @@ class Normaliser:
         if item.topic.startswith(LINK_TOPIC):
             return self._link(item, out)
         try:
-            if len(item.payload) > MOST_BYTES:
-                raise RefusedError("oversized", f"{len(item.payload)} bytes; at most {MOST_BYTES}")
             name = format_of(item.topic)
             if name not in FORMATS:
                 raise RefusedError("unsupported", f"format {name[:40]!r}")
-            parts = split(name, item.payload)
         except RefusedError as refused:
             self._reject(source, item, refused, out)
             return []
         found: list[tuple[str, Fix | Other]] = []
-        decode = FORMATS[name]
-        for part in parts:
-            try:
-                said = decode(part, item.topic)
-                if said is None:
-                    out.counts["inputs"] += 1
-                    out.counts["accepted"] += 1
-                    continue
-                if said.kind in NOT_FROM_DEVICES:
-                    raise RefusedError("unsupported", f"{said.kind} does not come from a device")
-                who = who_speaks(self.plan, item.login, item.topic, said)
-                observation = gate(said, who, item.received_at_us, item.clock_trusted, self.plan, self.horizon_us)
-            except RefusedError as refused:
-                kept = item if len(parts) == 1 else _part(item, part)
-                self._reject(source, kept, refused, out)
+        for part, said in read(name, item.payload, item.topic):
+            kept = item if part is item.payload else _part(item, part)
+            if isinstance(said, RefusedError):
+                self._reject(source, kept, said, out)
                 continue
-            self._count(observation, out)
-            found.append((who.cell or UNREGISTERED, observation))
+            taken = self._taken(item, said)
+            if isinstance(taken, RefusedError):
+                self._reject(source, kept, taken, out)
+                continue
+            self._count([observation for _, observation in taken], out)
+            found += taken
         return found
+
+    def _taken(self, item: RawItem, said: list[Said]) -> list[tuple[str, Fix | Other]] | RefusedError:
+        """What is kept of one input. It is refused when nothing that it says of the world can be taken."""
+        taken: list[tuple[str, Fix | Other]] = []
+        refused: RefusedError | None = None
+        told = False
+        for one in said:
+            try:
+                if one.kind in NOT_FROM_DEVICES:
+                    raise RefusedError("unsupported", f"{one.kind} does not come from a device")
+                who = who_speaks(self.plan, item.login, item.topic, one)
+                one = called(self.plan, who, one)
+                observation = gate(one, who, item.received_at_us, item.clock_trusted, self.plan, self.horizon_us)
+            except RefusedError as error:
+                refused = refused or error
+                continue
+            taken.append((who.cell or UNREGISTERED, observation))
+            told = told or not one.aside
+        return refused if refused is not None and not told else taken
 
     def _link(self, item: RawItem, out: Normalised) -> list[tuple[str, Fix | Other]]:
         """The broker says that a session began or ended. Of whom the plan does not know there is nothing to tell."""
@@ -108,12 +119,15 @@ class Normaliser:
         ]
 
     @staticmethod
-    def _count(observation: Fix | Other, out: Normalised) -> None:
+    def _count(taken: list[Fix | Other], out: Normalised) -> None:
+        """One outcome: flagged, where what the message is about is a fix with a mark."""
         out.counts["inputs"] += 1
-        marks = flagged(observation.flags) if isinstance(observation, Fix) else []
+        marks = flagged(taken[0].flags) if taken and isinstance(taken[0], Fix) else []
         out.counts["flagged" if marks else "accepted"] += 1
         for mark in marks:
             out.counts[f"flagged:{mark}"] += 1
+        if len(taken) > 1:
+            out.counts["beside"] += len(taken) - 1
 
     @staticmethod
     def _reject(source: str, item: RawItem, refused: RefusedError, out: Normalised) -> None:

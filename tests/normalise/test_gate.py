@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.model.observation import Flag, Press, Reading
+from pipeline.model.observation import Fix, Flag, Press, Reading
 from pipeline.normalise.reasons import MARKS, REASONS
 from tests.normalise.builders import (
     GATEWAY,
@@ -98,8 +98,12 @@ EDGES: list[tuple[str, bytes, str]] = [
     ("an unknown kind", said("dance"), "unsupported"),
     ("a tick", said("tick"), "unsupported"),
     ("an order", said("order", what="x", effective_from="2026-05-28T20:26:40Z"), "unsupported"),
-    ("an integer of 64 bits", said("reading", value=(1 << 63) - 1, sensor=None), "accepted"),
-    ("an integer of more", said("reading", value=1 << 63, sensor=None), "out_of_range"),
+    (
+        "an integer of 64 bits",
+        said("statement", subject="v1", what="x", by="p", fields={"a": (1 << 63) - 1}),
+        "accepted",
+    ),
+    ("an integer of more", said("statement", subject="v1", what="x", by="p", fields={"a": 1 << 63}), "out_of_range"),
 ]
 
 
@@ -110,6 +114,13 @@ def test_an_input_has_this_outcome_and_no_other(payload: bytes, expected: str) -
 
 OTHERS: list[tuple[str, Any, str]] = [
     ("another vehicle", item(said(vehicle="v2")), "identity_mismatch"),
+    ("a tracker with a reading", item(said("reading")), "identity_mismatch"),
+    ("a sensor with a fix", item(said(), login=SENSOR), "identity_mismatch"),
+    ("a sensor with a reading", item(said("reading"), login=SENSOR), "accepted"),
+    ("a sensor with an integer of 64 bits", item(said("reading", value=(1 << 63) - 1), login=SENSOR), "accepted"),
+    ("a sensor with an integer of more", item(said("reading", value=1 << 63), login=SENSOR), "out_of_range"),
+    ("a gateway with a sensor's fix", item(said(device=SENSOR), login=GATEWAY), "identity_mismatch"),
+    ("a gateway with a tracker's reading", item(said("reading", device="v2-d0"), login=GATEWAY), "identity_mismatch"),
     ("an unknown login", item(said(), login="nobody"), "unknown_device"),
     ("an unknown format", item(said(), form="smoke"), "unsupported"),
     ("no topic of ours", item(said(), topic="a/b"), "unsupported"),
@@ -162,7 +173,8 @@ def test_a_broken_press_keeps_what_can_be_read(what: str) -> None:
 
 
 def test_a_press_in_a_backlog_that_broke_off_is_heard() -> None:
-    press = only(item(b"[" + said() + b"," + said("press") + b',{"kind":'))
+    fix, press = observations(record(item(b"[" + said() + b"," + said("press") + b',{"kind":')))
+    assert isinstance(fix, Fix) and isinstance(press, Press)
     assert (press.subject, press.received_at_us) == ("v1", T0)
 
 

@@ -1,37 +1,107 @@
-"""The formats that devices speak, one file and one line each. `decode(payload, topic)` gives what was said, or None."""
+"""The formats that devices speak: one file and one line here each (docs/formats.md says how to add one)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Iterator
+
+import orjson
 
 from pipeline.normalise.formats import native, nmea, owntracks
-from pipeline.normalise.formats.said import Said
+from pipeline.normalise.formats.backlog import elements, is_array
+from pipeline.normalise.formats.said import MOST_BYTES, Format, Said
 from pipeline.normalise.reasons import RefusedError
 
-Decode = Callable[[bytes, str], Said | None]
-
-FORMATS: dict[str, Decode] = {
-    "native": native.decode,
-    "owntracks": owntracks.decode,
-    "nmea": nmea.decode,
+# Where a message looks like several, the first of them has it.
+FORMATS: dict[str, Format] = {
+    "native": native.FORMAT,
+    "owntracks": owntracks.FORMAT,
+    "nmea": nmea.FORMAT,
 }
+_TOPICS = [(name, re.compile(form.topic)) for name, form in FORMATS.items() if form.topic]
+MOST_TO_LOOK_AT = 1 << 20  # of a message that is too large: this much is searched for presses
+
+Read = tuple[bytes, list[Said] | RefusedError]
 
 
-def split(name: str, payload: bytes) -> list[bytes]:
-    """The inputs of one message: a native backlog is an array. Raises RefusedError."""
-    return native.split(payload) if name == "native" else [payload]
+def read(name: str, payload: bytes, topic: str = "") -> Iterator[Read]:
+    """Every input of one message: its bytes, and what was said in it (nothing: accepted, and nothing to keep) or why not.
+
+    Nothing is raised, whatever comes. `name` is one of FORMATS.
+    """
+    form = FORMATS[name]
+    if len(payload) > MOST_BYTES:
+        yield from _oversized(name, payload, topic, too_large(payload))
+        return
+    parts = [payload]
+    if form.arrays and is_array(payload):
+        try:
+            parts = elements(payload)
+        except RefusedError as refused:
+            yield from _oversized(name, payload, topic, refused)
+            return
+    for part in parts:
+        yield part, _decoded(form, part, topic)
+
+
+def _decoded(form: Format, part: bytes, topic: str) -> list[Said] | RefusedError:
+    try:
+        told = form.decode(part, topic)
+    except RefusedError as refused:
+        return refused
+    except Exception as error:  # noqa: BLE001  # a fault of ours must not stop the stream: the bytes are kept, for the day it is mended
+        return RefusedError("undecoded", f"{FAULT}: {type(error).__name__}: {error}")
+    if told is None:
+        return []
+    return told if isinstance(told, list) else [told]
+
+
+def too_large(payload: bytes) -> RefusedError:
+    return RefusedError("oversized", f"{len(payload)} bytes; at most {MOST_BYTES}")
+
+
+FAULT = "a fault of the decoder"
+
+
+def _oversized(name: str, payload: bytes, topic: str, refused: RefusedError) -> Iterator[Read]:
+    """Too large, or too many: somebody may have pressed all the same. An object is its press; of an array the rest is refused."""
+    pressed: list[Said] = []
+    if name == "native":
+        pressed = native.presses(payload[:MOST_TO_LOOK_AT])
+    elif len(payload) <= MOST_TO_LOOK_AT and not is_array(payload):
+        told = _decoded(FORMATS[name], payload, topic)
+        pressed = [said for said in told if said.kind == "press"] if isinstance(told, list) else []
+    if pressed and not is_array(payload):
+        yield payload, pressed
+        return
+    for press in pressed:
+        yield payload, [press]
+    yield payload, refused
+
+
+def by_topic(topic: str) -> str | None:
+    """Whose own topic this is, if anybody's."""
+    return next((name for name, pattern in _TOPICS if pattern.fullmatch(topic)), None)
 
 
 def guess(payload: bytes) -> str:
-    """Which format a payload is in, by what it begins with. Raises RefusedError."""
+    """Which format a payload is in, by what it looks like. Raises RefusedError: malformed (no form at all) or unsupported."""
     head = payload.lstrip()[:1]
     if head in (b"$", b"!"):
         return "nmea"
-    if head == b"[" or b'"kind"' in payload:
-        return "native"
-    if head == b"{":
-        return "owntracks"
-    raise RefusedError("malformed", "neither JSON nor NMEA")
+    try:
+        found = orjson.loads(payload)
+    except (orjson.JSONDecodeError, RecursionError) as error:
+        if native.presses(payload[:MOST_TO_LOOK_AT]):
+            return "native"
+        what = "neither JSON nor NMEA" if head not in (b"{", b"[") else str(error)
+        raise RefusedError("malformed", what) from None
+    if not isinstance(found, dict):
+        raise RefusedError("malformed", f"a JSON {type(found).__name__}, not an object")
+    for name, form in FORMATS.items():
+        if form.looks(found):
+            return name
+    raise RefusedError("unsupported", f"JSON of no format that is known here: {', '.join(found)[:100]}")
 
 
-__all__ = ["FORMATS", "Said", "guess", "split"]
+__all__ = ["FORMATS", "MOST_BYTES", "Format", "Said", "by_topic", "guess", "read", "too_large"]

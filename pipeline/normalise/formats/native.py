@@ -1,7 +1,13 @@
-"""Our own format: one JSON object an observation, or an array of them when a device sends its backlog."""
+"""Our own format: one JSON object an observation, or an array of them when a device sends its backlog.
+
+Units are in the names: m/s, degrees, metres; instants are ISO 8601 with a zone. An id in it is a claim, and has to agree with
+the login. A press is never lost to its form: in a message that broke off, or is larger than a message may be, whatever can be
+recognised as one is told. A duress must not become an sos on the way, which its vehicle would see and hear.
+"""
 
 from __future__ import annotations
 
+import itertools
 import re
 from datetime import datetime
 from typing import Annotated, Any
@@ -11,14 +17,14 @@ import orjson
 from msgspec import Meta
 
 from pipeline.model.times import to_us
-from pipeline.normalise.formats.said import Said, in_calendar, number
+from pipeline.normalise.formats.backlog import MOST_IN_ONE, is_array
+from pipeline.normalise.formats.said import MOST_BYTES, MOST_SEQ, Format, Said, Told, in_calendar, maybe
 from pipeline.normalise.reasons import RefusedError
 
 _ID = re.compile(r"^[A-Za-z0-9_-]{1,32}\Z")
 Id = Annotated[str, Meta(pattern=_ID.pattern)]
-MOST_IN_ONE = 1000
 MOST_DEEP = 16  # of a statement's fields
-_SEQ = Annotated[int, Meta(ge=-(1 << 62), le=1 << 62)]
+_SEQ = Annotated[int, Meta(ge=-MOST_SEQ, le=MOST_SEQ)]
 
 
 class _Base(msgspec.Struct, kw_only=True, tag_field="kind"):
@@ -73,9 +79,13 @@ class _Tick(_Base, tag="tick", kw_only=True):
 
 
 _one = msgspec.json.Decoder(_Fix | _Reading | _Press | _Link | _Statement | _Order | _Tick)
-_raws = msgspec.json.Decoder(list[msgspec.Raw])
-_KIND = re.compile(rb'"kind"\s*:\s*"press"')
+_KINDS = ("fix", "reading", "press", "link", "statement", "order", "tick")
 PRESSES = ("sos", "duress", "delay", "safe")
+_PRESS = re.compile(rb'"kind"\s*:\s*"press"')
+_ANOTHER = re.compile(rb'\{\s*"(?:kind|seen_at)"')
+_WHAT = re.compile(rb'"what"\s*:\s*"([a-z]*)("?)')
+_WORD = {name: re.compile(rb'"%s"\s*:\s*"([^"\\]{1,40})"' % name.encode()) for name in ("subject", "device", "seen_at")}
+_NUMBER = {name: re.compile(rb'"%s"\s*:\s*(-?[0-9.]{1,20})[,}\s]' % name.encode()) for name in ("lat", "lon", "seq")}
 
 
 def _us(instant: datetime | None) -> int | None:
@@ -88,30 +98,13 @@ def _us(instant: datetime | None) -> int | None:
     return in_calendar(us, instant.isoformat())
 
 
-def split(payload: bytes) -> list[bytes]:
-    """The objects of an array; a single object as it is. Raises RefusedError."""
-    if payload.lstrip()[:1] != b"[":
-        return [payload]
-    try:
-        parts = _raws.decode(payload)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        if _KIND.search(payload):
-            return [payload]  # somebody pressed, in a backlog that broke off: `decode` takes it as one press
-        raise RefusedError("malformed", str(error)) from None
-    if not parts:
-        raise RefusedError("malformed", "an array of nothing")
-    if len(parts) > MOST_IN_ONE:
-        raise RefusedError("oversized", f"{len(parts)} observations in one message; at most {MOST_IN_ONE}")
-    return [bytes(part) for part in parts]
-
-
-def decode(payload: bytes, topic: str = "") -> Said | None:
+def decode(payload: bytes, topic: str = "") -> Told:
     """One observation. A press is understood as far as it can be, whatever else is wrong. Raises RefusedError."""
     try:
         return _said(_one.decode(payload))
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, RefusedError) as error:
-        if _KIND.search(payload):
-            return _broken_press(payload)
+        if pressed := presses(payload):
+            return pressed
         raise (error if isinstance(error, RefusedError) else _reason(payload, error)) from None
 
 
@@ -125,29 +118,73 @@ def _reason(payload: bytes, error: Exception) -> RefusedError:
     return RefusedError("malformed", str(error))
 
 
-_KINDS = ("fix", "reading", "press", "link", "statement", "order", "tick")
+def presses(payload: bytes) -> list[Said]:
+    """Every press that can be recognised in what is broken, or too large to be read. In one pass, and at most 1000.
 
-
-def _broken_press(payload: bytes) -> Said:
-    """Somebody pressed. What cannot be read is left out: identity and time are then the broker's."""
+    What cannot be read of it is left out: identity and time are then the broker's.
+    """
+    if not _PRESS.search(payload):
+        return []
     try:
-        found = orjson.loads(payload)
+        found = orjson.loads(payload) if len(payload) <= MOST_BYTES else None
     except (orjson.JSONDecodeError, RecursionError):
-        found = {}
-    if not isinstance(found, dict):
-        found = {}
+        found = None
+    if isinstance(found, dict):
+        return [_pressed(found)] if found.get("kind") == "press" else []
+    return [_pressed(_legible(piece)) for piece in _pieces(payload)]
+
+
+def _pieces(payload: bytes) -> list[bytes]:
+    """The stretches that hold one press each: from the brace before it to the next observation."""
+    marks = [mark.span() for mark in itertools.islice(_PRESS.finditer(payload), MOST_IN_ONE)]
+    if len(marks) == 1 and not is_array(payload):
+        return [payload]
+    starts, end = [], 0
+    for first, last in marks:
+        brace = payload.rfind(b"{", end, first)
+        starts.append(brace if brace >= 0 else end)
+        end = last
+    pieces = []
+    for (_, last), start, stop in zip(marks, starts, [*starts[1:], len(payload)], strict=True):
+        stop = min(stop, last + MOST_BYTES)
+        another = _ANOTHER.search(payload, last, stop)
+        pieces.append(payload[start : another.start() if another else stop])
+    return pieces
+
+
+def _legible(piece: bytes) -> dict[str, Any]:
+    """What can still be read of a press that is no JSON. A word that broke off is the one that it begins."""
+    try:
+        whole = orjson.loads(piece[: piece.index(b"}") + 1])
+        if isinstance(whole, dict):
+            return whole
+    except (ValueError, RecursionError):
+        pass
+    found: dict[str, Any] = {}
+    told = [(word.decode(), bool(closed)) for word, closed in _WHAT.findall(piece)]
+    heard = [press for press in PRESSES if any(w == press if c else w and press.startswith(w) for w, c in told)]
+    if heard:
+        found["what"] = "duress" if "duress" in heard else heard[0]  # in doubt the one that is silent in its vehicle
+    for name, pattern in _WORD.items():
+        if match := pattern.search(piece):
+            found[name] = match[1].decode("utf-8", "replace")
+    for name, pattern in _NUMBER.items():
+        if match := pattern.search(piece):
+            found[name] = int(match[1]) if match[1].lstrip(b"-").isdigit() else match[1].decode()
+    return found
+
+
+def _pressed(found: dict[str, Any]) -> Said:
+    """Somebody pressed. Nothing that is wrong with the rest of it is a reason."""
     what = found.get("what")
-    said = Said(kind="press", what=what if what in PRESSES else "sos")
+    said = Said(kind="press", what=what if isinstance(what, str) and what in PRESSES else "sos")
     said.subject, said.device = _id(found.get("subject")), _id(found.get("device"))
     try:
         said.seen_at_us = _us(datetime.fromisoformat(found.get("seen_at", "")))
     except (TypeError, ValueError):
         said.seen_at_us = None
-    try:
-        said.lat, said.lon = number(found.get("lat"), "lat"), number(found.get("lon"), "lon")
-    except RefusedError:
-        said.lat = said.lon = None
-    if isinstance(found.get("seq"), int) and not isinstance(found["seq"], bool) and abs(found["seq"]) < 1 << 62:
+    said.lat, said.lon = maybe(found.get("lat")), maybe(found.get("lon"))
+    if isinstance(found.get("seq"), int) and not isinstance(found["seq"], bool) and abs(found["seq"]) < MOST_SEQ:
         said.seq = found["seq"]
     return said
 
@@ -194,3 +231,6 @@ def _said(m: _Base) -> Said:
     elif isinstance(m, _Tick):
         said.kind, said.what = "tick", m.source
     return said
+
+
+FORMAT = Format(decode, looks=lambda m: "kind" in m)

@@ -12,7 +12,7 @@ from typing import Any
 import pynmea2
 
 from pipeline.model.times import to_us
-from pipeline.normalise.formats.said import Said
+from pipeline.normalise.formats.said import Format, Said
 from pipeline.normalise.reasons import RefusedError
 
 KNOT = 1852 / 3600
@@ -126,3 +126,6 @@ def decode(payload: bytes, topic: str = "") -> Said | None:
             raise refused
         return None
     return epoch.said(day)
+
+
+FORMAT = Format(decode, arrays=False)

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
-from pipeline.normalise.formats.said import Said, number
+from pipeline.normalise.formats.said import Format, Said, json_object, number
 from pipeline.normalise.reasons import RefusedError
 
 KMH = 1 / 3.6
@@ -32,12 +30,7 @@ def _positive(value: Any, name: str) -> float | None:
 
 def decode(payload: bytes, topic: str = "") -> Said | None:
     """One observation. Raises RefusedError."""
-    try:
-        m = orjson.loads(payload)
-    except (orjson.JSONDecodeError, RecursionError) as error:
-        raise RefusedError("malformed", str(error)) from None
-    if not isinstance(m, dict):
-        raise RefusedError("malformed", f"a JSON {type(m).__name__}, not an object")
+    m = json_object(payload)
     if "payload" in m and "topic" in m and "_type" not in m and isinstance(m["payload"], dict):
         m = m["payload"]  # as brokers and bridges log it: the topic beside the message
     kind = m.get("_type")
@@ -65,3 +58,6 @@ def decode(payload: bytes, topic: str = "") -> Said | None:
         accuracy_m=number(m.get("acc"), "acc"),
         altitude_m=number(m.get("alt"), "alt"),
     )
+
+
+FORMAT = Format(decode, looks=lambda m: isinstance(m.get("_type"), str), topic=r"owntracks/[^/]+/[^/]+(/.*)?")

@@ -4,27 +4,38 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
 from hashlib import blake2b
 from typing import Any, Literal
 
 import msgspec
+import orjson
 
-from pipeline.model.times import from_us
+from pipeline.model.times import from_us, to_us
 from pipeline.normalise.reasons import RefusedError
 
 MOST_BYTES = 65_536
+MOST_SEQ = 1 << 62
 _BODY = struct.Struct("<q6dq")
 _NAN = math.nan
 
 
 class Said(msgspec.Struct, kw_only=True):
-    """Instants in microseconds, metres, metres per second, degrees. None: not said."""
+    """Instants in microseconds, metres, metres per second, degrees. None: not said.
+
+    `subject` and `device` are ids of ours, and what they claim must hold. `known_as` are the maker's own names of the
+    device (an IMEI, an EUI, a friendly name), the best first: a gateway's plan lists one of them.
+    `aside`: of the device rather than of the world (battery, temperature); it never saves a message that says nothing else.
+    """
 
     kind: Literal["fix", "reading", "press", "link", "statement", "order", "tick"] = "fix"
-    seen_at_us: int | None = None
+    seen_at_us: int | None = None  # None: the format dates nothing, and it was seen when it was received
     received_at_us: int | None = None
     subject: str | None = None
     device: str | None = None
+    known_as: tuple[str, ...] = ()
     lat: float | None = None
     lon: float | None = None
     speed_mps: float | None = None
@@ -36,6 +47,7 @@ class Said(msgspec.Struct, kw_only=True):
     value: str | float | bool | int = ""
     by: str = ""
     fields: dict[str, Any] = {}
+    aside: bool = False
 
     def body(self) -> int:
         """64 bits of what was said, the same however and how often it was sent."""
@@ -53,6 +65,46 @@ class Said(msgspec.Struct, kw_only=True):
         return int.from_bytes(blake2b(numbers + words.encode(), digest_size=8).digest(), "little")
 
 
+Told = Said | list[Said] | None  # one thing, several at one instant (the weightiest first), or nothing worth keeping
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A format. `looks(message)` tells a parsed JSON object of its own; `topic` matches the topics that its own programs
+    use, and a group `device` in it names the device."""
+
+    decode: Callable[[bytes, str], Told]
+    looks: Callable[[dict[str, Any]], bool] = lambda _: False
+    topic: str | None = None
+    arrays: bool = True  # a JSON array is as many messages
+
+
+def json_object(payload: bytes) -> dict[str, Any]:
+    """The object of a message. Raises RefusedError: malformed."""
+    try:
+        found = orjson.loads(payload)
+    except (orjson.JSONDecodeError, RecursionError) as error:
+        raise RefusedError("malformed", str(error)) from None
+    if not isinstance(found, dict):
+        raise RefusedError("malformed", f"a JSON {type(found).__name__}, not an object")
+    return found
+
+
+def inner(m: dict[str, Any], key: str) -> dict[str, Any]:
+    """The object under a key; an empty one where there is none."""
+    found = m.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def names(*candidates: Any) -> tuple[str, ...]:
+    """What could be a name of a device among these: text, or a number for a text."""
+    return tuple(
+        dict.fromkeys(
+            str(name) for name in candidates if isinstance(name, str | int) and not isinstance(name, bool) and name
+        )
+    )
+
+
 def in_calendar(us: int, shown: str) -> int:
     """The instant as it is. A zone can carry the first and the last day out of the calendar: then it raises RefusedError."""
     try:
@@ -60,6 +112,28 @@ def in_calendar(us: int, shown: str) -> int:
     except OverflowError:
         raise RefusedError("out_of_range", f"{shown[:40]} is outside the calendar") from None
     return us
+
+
+def instant(value: Any, name: str) -> int | None:
+    """Microseconds of an ISO 8601 instant with a zone. Raises RefusedError."""
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise RefusedError("malformed", f"{name} is a {type(value).__name__}, not an instant")
+    try:
+        return in_calendar(to_us(datetime.fromisoformat(value)), value)
+    except (ValueError, OverflowError) as error:
+        raise RefusedError("malformed", f"{name}: {error}") from None
+
+
+def unix(value: Any, name: str, per_second: int) -> int | None:
+    """Microseconds of a count since 1970, in a unit that the format declares. Raises RefusedError."""
+    count = number(value, name)
+    if count is None:
+        return None
+    if not 0 <= count / per_second < 253_402_300_800:
+        raise RefusedError("out_of_range", f"{name} {count:.0f} is no instant in 1/{per_second} s")
+    return round(count * 1_000_000 / per_second)
 
 
 def number(value: Any, name: str) -> float | None:
@@ -82,3 +156,16 @@ def number(value: Any, name: str) -> float | None:
     if not math.isfinite(found):
         raise RefusedError("malformed", f"{name} is not finite")
     return found
+
+
+def maybe(value: Any) -> float | None:
+    """A number where it is one; what stands beside the position costs nobody the position."""
+    try:
+        return number(value, "")
+    except RefusedError:
+        return None
+
+
+def sequence(value: Any) -> int:
+    """A counter of the device; 0 where there is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 40 else 0
