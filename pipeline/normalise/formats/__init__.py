@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import orjson
 
-from pipeline.normalise.formats import native, nmea, owntracks
+from pipeline.normalise.formats import native, nmea, owntracks, traccar
 from pipeline.normalise.formats.backlog import elements, is_array
 from pipeline.normalise.formats.said import MOST_BYTES, Format, Said
 from pipeline.normalise.reasons import RefusedError
@@ -17,6 +17,7 @@ FORMATS: dict[str, Format] = {
     "native": native.FORMAT,
     "owntracks": owntracks.FORMAT,
     "nmea": nmea.FORMAT,
+    "traccar": traccar.FORMAT,
 }
 _TOPICS = [(name, re.compile(form.topic)) for name, form in FORMATS.items() if form.topic]
 MOST_TO_LOOK_AT = 1 << 20  # of a message that is too large: this much is searched for presses
