@@ -14,7 +14,10 @@ from pipeline.plan.times import DAYS, Day, clock_s, duration_us
 
 RoleName = Literal["principal", "escort", "patrol", "logistics", "ambulance", "recovery", "command", "other"]
 ROLES: tuple[str, ...] = RoleName.__args__  # type: ignore[attr-defined]  # a Literal's words
-Format = Literal["native", "owntracks", "nmea", "traccar", "lorawan", "zigbee2mqtt", "tasmota", "meshtastic"]
+Format = Literal[
+    "native", "owntracks", "nmea", "traccar", "teltonika", "lorawan", "ttn", "chirpstack", "zigbee2mqtt", "homeassistant",
+    "tasmota", "shelly", "meshtastic",
+]  # fmt: skip
 VehicleKind = Literal["coach", "bus", "car", "pickup", "truck", "motorcycle", "ambulance", "armoured", "other"]
 
 _LATLON = "Write [latitude, longitude] in degrees, as in [35.105, 73.003]"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import orjson
 
-from pipeline.normalise.formats import native, nmea, owntracks, traccar
+from pipeline.normalise.formats import chirpstack, lorawan, native, nmea, owntracks, traccar, ttn
 from pipeline.normalise.formats.backlog import elements, is_array
 from pipeline.normalise.formats.said import MOST_BYTES, Format, Said
 from pipeline.normalise.reasons import RefusedError
@@ -18,6 +18,9 @@ FORMATS: dict[str, Format] = {
     "owntracks": owntracks.FORMAT,
     "nmea": nmea.FORMAT,
     "traccar": traccar.FORMAT,
+    "ttn": ttn.FORMAT,
+    "chirpstack": chirpstack.FORMAT,
+    "lorawan": lorawan.FORMAT,
 }
 _TOPICS = [(name, re.compile(form.topic)) for name, form in FORMATS.items() if form.topic]
 MOST_TO_LOOK_AT = 1 << 20  # of a message that is too large: this much is searched for presses

@@ -1,0 +1,95 @@
+"""What the decoder of a LoRaWAN server made of a device's bytes: a tracker's place, a sensor's words. TTN and ChirpStack share it.
+
+The keys are those that the makers' own decoders use (Milesight, Dragino, Yobiiq, Bosch, Nwave, Tektelic, Cayenne LPP). The bytes
+themselves are not read: an uplink that was not decoded is `undecoded`, and the server is where that is mended.
+
+Traps:
+- A tracker without a fix says 0/0 or leaves the place out. Its battery does not make such an uplink a message.
+- `speed` has no unit in these decoders: only a key that names one is read (`speed_kmh`, `speed_mps`, `speed_knots`).
+- `battery` is per cent with some and volts with others; a bare `contact: true` may mean either: what is not certain is left out.
+- A button that is made for nothing else (`press: short`) asks for help: every press of it is an SOS.
+- The place of the *gateway* stands beside the radio's data (`rx_metadata`, `rxInfo`); it is never the device's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.normalise.formats import words
+from pipeline.normalise.formats.said import Said, instant, maybe, number
+from pipeline.normalise.reasons import RefusedError
+
+LAT = ("latitude", "lat")
+LON = ("longitude", "lon", "lng", "long")
+SPEEDS = {"speedkmh": 1 / 3.6, "speedkph": 1 / 3.6, "speedmps": 1.0, "speedms": 1.0, "speedknots": 1852 / 3600}
+METRES_PER_HDOP = 5.0
+MOST_KEYS = 256
+
+
+def said_in(decoded: Any, heard_at: Any, known_as: tuple[str, ...], seq: int) -> list[Said]:
+    """A press, then the fix, then the readings; `heard_at` is the server's instant. Raises RefusedError: undecoded, unsupported, or what is wrong with the place."""
+    if not isinstance(decoded, dict) or not decoded:
+        raise RefusedError("undecoded", "no decoded payload: set the device's decoder in its LoRaWAN server")
+    values = {str(key): decoded[key] for key in list(decoded)[:MOST_KEYS]}
+    place, refused = None, None
+    try:
+        place = _place(values)
+    except RefusedError as error:
+        refused = error
+    out: list[Said] = []
+    tracker = place is not None or refused is not None
+    if words.pressed(values, any_button=True) or (tracker and _alarm_status(values)):
+        out.append(Said(kind="press", what="sos", lat=place.lat if place else None, lon=place.lon if place else None))
+    if place is not None:
+        out.append(place)
+    out += words.readings(values)
+    if refused is not None and all(said.aside for said in out):
+        raise refused
+    if not out:
+        raise RefusedError("unsupported", f"nothing in it that is known here: {', '.join(values)[:120]}")
+    try:
+        seen_at_us = instant(heard_at, "the server's instant")
+    except RefusedError:
+        out = [said for said in out if said.kind == "press"]
+        if not out:
+            raise
+        seen_at_us = None
+    return words.dated(out, seen_at_us, known_as, seq)
+
+
+def _alarm_status(values: Mapping[str, Any]) -> bool:
+    """Dragino's trackers: the red button."""
+    return any(
+        words.plain(key) == "alarmstatus" and words.alarm(value) == words.DETECTED for key, value in values.items()
+    )
+
+
+def _place(values: dict[str, Any]) -> Said | None:
+    """The fix, from the top or from one object below (Cayenne's gps_1). None: it speaks of none. Raises RefusedError."""
+    for level in (values, *(value for value in values.values() if isinstance(value, dict) and len(value) <= MOST_KEYS)):
+        at = {words.plain(key): value for key, value in level.items() if isinstance(key, str)}
+        lat, lon = _first(at, LAT), _first(at, LON)
+        if lat is not None and lon is not None:
+            return _fix(at, lat, lon, values)
+    return None
+
+
+def _first(at: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
+    return next((at[key] for key in keys if at.get(key) is not None), None)
+
+
+def _fix(at: Mapping[str, Any], lat: Any, lon: Any, values: Mapping[str, Any]) -> Said:
+    fix = Said(lat=number(lat, "latitude"), lon=number(lon, "longitude"))
+    told = values.get("time", at.get("time"))
+    if isinstance(told, str):
+        fix.seen_at_us = instant(told, "time")  # of the place; without it that of the uplink counts
+    fix.altitude_m = maybe(_first(at, ("altitude", "alt")))
+    fix.course_deg = maybe(_first(at, ("heading", "course", "direction")))
+    hdop = maybe(at.get("hdop"))
+    accuracy = maybe(_first(at, ("accuracy", "horizontalaccuracy")))
+    fix.accuracy_m = accuracy if accuracy else (hdop * METRES_PER_HDOP if hdop else None)
+    for key, mps in SPEEDS.items():
+        if (speed := maybe(at.get(key))) is not None:
+            fix.speed_mps = speed * mps
+    return fix
