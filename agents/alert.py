@@ -62,6 +62,7 @@ class AlertStage:
         self._wake = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
         self._watcher: asyncio.Task[None] | None = None
+        self._published = self._marked = 0
         self._tick_from = -1
         self._ticked_at = 0.0
         self._ticked_us = 0
@@ -113,6 +114,7 @@ class AlertStage:
         async with self._order:
             while left := await self._in_thread(self.store.unpublished):  # a page at a time: none may be passed over
                 await self._publish(left)
+                await self._mark_published()
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -149,7 +151,13 @@ class AlertStage:
                 log.warning("cannot write to %s: %s", topics.ALERTS.name, error)
                 await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, not a secret
                 pause = min(pause * 2, RETRY_S[1])
-        await self._in_thread(lambda: self.store.published(told[-1].seq))
+        self._published = max(self._published, told[-1].seq)
+
+    async def _mark_published(self) -> None:
+        """Once a second, not once an event: what is not marked comes twice after a crash, with the same number."""
+        if (seq := self._published) > self._marked:
+            await self._in_thread(lambda: self.store.published(seq))
+            self._marked = seq
 
     # ---- time ---------------------------------------------------------------------------------------------------------
 
@@ -165,6 +173,7 @@ class AlertStage:
                 now_us, since_us = self.clock.now_us(), self._ticked_us if silent else None
                 told = await self._in_thread(lambda n=now_us, s=since_us: self.store.take_time(n, s))  # type: ignore[misc]
                 await self._publish(told)
+                await self._mark_published()
 
     async def _look_for_ticks(self) -> None:
         """Ticks are in every partition: one is enough to know that ingest and normalise live. Reading it costs no group."""
@@ -192,6 +201,7 @@ class AlertStage:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._mark_published()
         await self._in_thread(self.store.close)
         self._thread.shutdown()
 

@@ -31,6 +31,8 @@ log = logging.getLogger("rahdar.ingest")
 TICK_KEY = b"_tick"
 IN_FLIGHT = 8
 RETRY_S = (0.1, 5.0)
+CURSOR_S = 0.25
+"""The cursor moves this often: what it lags behind is sent again after a crash, and counts once."""
 
 
 class IngestStage:
@@ -73,11 +75,14 @@ class IngestStage:
         loop = asyncio.get_running_loop()
         reader = self.spool.reader()
         batcher = Batcher()
-        in_flight: set[asyncio.Task[None]] = set()
+        in_flight: dict[asyncio.Task[None], int] = {}  # and the oldest id that each carries
         newest: RawItem | None = None
+        moved_at, safe = loop.time(), 0
         while True:
             self.spool.durable.clear()
-            items = await asyncio.to_thread(reader.read) if len(in_flight) < IN_FLIGHT else []
+            items: list[RawItem] = []
+            if len(in_flight) < IN_FLIGHT and reader.behind:
+                items = reader.fresh() or await asyncio.to_thread(reader.read)
             if items:
                 newest = items[-1]
                 by_cell: dict[str, list[RawItem]] = {}
@@ -92,20 +97,27 @@ class IngestStage:
                         topics.partition_of(cell, self.n),
                         RawBatch(RAW_VERSION, self.source, self.plan.hash, mine, []),
                     )
-                in_flight.add(asyncio.ensure_future(_arrived(sent)))
-            if not in_flight and batcher.due_s is None and newest is not None:
-                await asyncio.to_thread(self.spool.done, newest.id, newest.received_at_us)
-                newest = None
+                in_flight[asyncio.ensure_future(_arrived(sent))] = mine[0].id
+            if newest is not None and newest.id > safe and loop.time() - moved_at >= CURSOR_S:
+                oldest = min((*in_flight.values(), *batcher.oldest()), default=newest.id + 1)
+                if oldest - 1 > safe:
+                    # the stamp may be younger than the item's own: nothing was stamped later than `newest`
+                    safe = oldest - 1
+                    await asyncio.to_thread(self.spool.done, safe, newest.received_at_us)
+                moved_at = loop.time()
             if items:
                 continue
-            waits: set[asyncio.Future[Any]] = {*in_flight, asyncio.ensure_future(self.spool.durable.wait())}
-            timeout = None if batcher.due_s is None else max(0.0, batcher.due_s - loop.time()) or LONGEST_S / 4
-            done, pending = await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
+            woken = asyncio.ensure_future(self.spool.durable.wait())
+            due = [] if batcher.due_s is None else [max(0.0, batcher.due_s - loop.time()) or LONGEST_S / 4]
+            if newest is not None and newest.id > safe:
+                due.append(max(0.0, moved_at + CURSOR_S - loop.time()))
+            done, _ = await asyncio.wait(
+                {*in_flight, woken}, timeout=min(due, default=None), return_when=asyncio.FIRST_COMPLETED
+            )
+            woken.cancel()
+            for task in done - {woken}:
                 task.result()
-            for task in pending - in_flight:
-                task.cancel()
-            in_flight = {task for task in in_flight if not task.done()}
+                in_flight.pop(cast("asyncio.Task[None]", task), None)
 
     async def tick(self) -> None:
         """Every few seconds of the clock's time, into every partition, behind what was stamped before."""

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import signal
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -30,6 +31,10 @@ STAGES = ("ingest", "normalise", "detect", "alert", "record", "desk")
 # written the other reads at once; ingest is alone because nothing may delay a PUBACK; the desk because people's browsers must not
 # delay an alert.
 GROUPS: tuple[tuple[str, ...], ...] = (("ingest",), ("normalise", "detect"), ("alert", "record"), ("desk",))
+
+SWITCH_S = 0.000_5
+"""How long a thread that computes may keep the others of its process waiting: a transaction of a dozen statements asks for the
+interpreter at each of them, and would wait for Python's 5 ms every time."""
 
 
 class Stage(Protocol):
@@ -125,6 +130,7 @@ async def _watch_parent(stop: asyncio.Event) -> None:
 
 async def run_stages(names: tuple[str, ...], settings: Settings) -> None:
     """Run these stages until SIGINT, SIGTERM or the supervisor's end. Raises PlanError when the plan is refused."""
+    sys.setswitchinterval(SWITCH_S)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -8,13 +8,16 @@ whoever opens the store after us makes us stop.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 import orjson
 import sqlalchemy as sa
 from sqlalchemy import event as sa_event
+from sqlalchemy.dialects import postgresql, sqlite
 
 from pipeline.alert.book import Decision, Step, Words, cleared, on_change, on_command, on_time
 from pipeline.model.alert import Alert, AlertEvent, Command
@@ -69,9 +72,75 @@ _encode = msgspec.msgpack.Encoder().encode
 _alert = msgspec.msgpack.Decoder(Alert).decode
 _event = msgspec.msgpack.Decoder(AlertEvent).decode
 
+# made once: building a statement costs more than running it
+_NUMBERS = sa.select(numbers.c.name, numbers.c.value)
+_POSITIONS = sa.select(inbox.c.topic, inbox.c.partition, inbox.c.next, inbox.c.epoch)
+_ALERTS_OF = (
+    sa.select(episodes.c.alert).where(episodes.c.episode.in_(sa.bindparam("ids", expanding=True))).distinct()
+)  # fmt: skip
+_ALERT = sa.select(alerts.c.data).where(alerts.c.id == sa.bindparam("wanted"))
+_COMMAND = sa.select(commands.c.id).where(commands.c.id == sa.bindparam("wanted"))
+_INSERT_COMMAND = sa.insert(commands)
+_INSERT_EVENT = sa.insert(events)
+_INSERT_AUDIT = sa.insert(audit)
+_LAST_AUDIT = sa.select(audit.c.n, audit.c.hash).order_by(audit.c.n.desc()).limit(1)
+
+
+def _upsert(table: sa.Table, dialect: str) -> Any:
+    """Insert, or update what is there."""
+    insert: Any = postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+    key = [column.name for column in table.primary_key]
+    rest = {column.name: insert.excluded[column.name] for column in table.c if column.name not in key}
+    return insert.on_conflict_do_update(index_elements=key, set_=rest)
+
 
 class FencedError(Exception):
     """Somebody else has taken the store over. What was to be written was not."""
+
+
+@dataclass(slots=True)
+class Turn:
+    """One transaction: what is read once and written once in it, however many inputs it takes."""
+
+    tx: sa.Connection
+    numbers: dict[str, int]
+    positions: dict[tuple[str, int], tuple[int, int]]  # (topic, partition) -> next offset, epoch
+    changed: set[str] = field(default_factory=set)
+    moved: set[tuple[str, int]] = field(default_factory=set)
+    alerts: dict[str, Alert] = field(default_factory=dict)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    entries: list[dict[str, Any]] = field(default_factory=list)
+    last_audit: tuple[int, bytes] | None = None
+
+    def number(self, name: str) -> int:
+        return self.numbers.get(name, 0)
+
+    def put_number(self, name: str, value: int) -> None:
+        self.numbers[name] = value
+        self.changed.add(name)
+
+    def position(self, topic: str, partition: int) -> tuple[int, int]:
+        return self.positions.get((topic, partition), (0, 0))
+
+    def advance(self, topic: str, partition: int, following: int, epoch: int) -> None:
+        self.positions[topic, partition] = following, epoch
+        self.moved.add((topic, partition))
+
+    def get(self, alert_id: str) -> Alert | None:
+        """As this transaction has it."""
+        if alert_id not in self.alerts:
+            data = self.tx.execute(_ALERT, {"wanted": alert_id}).scalar()
+            return None if data is None else _alert(data)
+        return self.alerts[alert_id]
+
+    def audit(self, entry: dict[str, Any]) -> None:
+        if self.last_audit is None:
+            last = self.tx.execute(_LAST_AUDIT).first()
+            self.last_audit = (last[0], last[1]) if last else (0, b"")
+        n, before = self.last_audit
+        data = orjson.dumps(entry, option=orjson.OPT_SORT_KEYS)
+        self.last_audit = n + 1, hashlib.sha256(before + data).digest()
+        self.entries.append({"n": n + 1, "entry": data, "hash": self.last_audit[1]})
 
 
 class AlertStore:
@@ -84,9 +153,12 @@ class AlertStore:
         if self._engine.dialect.name == "sqlite":
             _settle_sqlite(self._engine)
         metadata.create_all(self._engine)
+        self._upserts = {
+            table.name: _upsert(table, self._engine.dialect.name) for table in (inbox, alerts, episodes, held, numbers)
+        }
         with self._engine.begin() as tx:
-            self._token = self._number(tx, "token") + 1
-            self._put_number(tx, "token", self._token)
+            self._token = _numbers(tx).get("token", 0) + 1
+            tx.execute(self._upserts["numbers"], {"name": "token", "value": self._token})
 
     def close(self) -> None:
         self._engine.dispose()
@@ -96,12 +168,12 @@ class AlertStore:
     def positions(self) -> dict[tuple[str, int], int]:
         """(topic, partition) -> the offset to read from."""
         with self._engine.connect() as tx:
-            return {(t, p): n for t, p, n in tx.execute(sa.select(inbox.c.topic, inbox.c.partition, inbox.c.next))}
+            return {(t, p): n for t, p, n, _ in tx.execute(_POSITIONS)}
 
     def unpublished(self, most: int = 1000) -> list[AlertEvent]:
         """What has not been marked as published, in order."""
         with self._engine.connect() as tx:
-            done = self._number(tx, "published")
+            done = _numbers(tx).get("published", 0)
             rows = tx.execute(sa.select(events.c.data).where(events.c.seq > done).order_by(events.c.seq).limit(most))
             return [_event(data) for (data,) in rows]
 
@@ -111,7 +183,7 @@ class AlertStore:
 
     def alert(self, alert_id: str) -> Alert | None:
         with self._engine.connect() as tx:
-            return self._get(tx, alert_id)
+            return Turn(tx, {}, {}).get(alert_id)
 
     def held_reasons(self) -> dict[str, str]:
         """episode -> why nobody was told, the newest reason. What has an alert is not among them."""
@@ -139,94 +211,119 @@ class AlertStore:
     def take_changes(self, inputs: Iterable[tuple[str, int, int, ChangeBatch | None]], now_us: int) -> list[AlertEvent]:
         """Records of episodes: (topic, partition, offset, changes; None: unreadable). Returns what is now to be published."""
         out: list[AlertEvent] = []
-        with self._engine.begin() as tx:
-            self._check(tx)
+        with self._turn() as turn:
             for topic, partition, offset, batch in inputs:
-                following, epoch = self._position(tx, topic, partition)
+                following, epoch = turn.position(topic, partition)
                 if offset < following:
                     continue
                 if batch is not None and batch.epoch >= epoch:
                     epoch = batch.epoch
                     for change in batch.changes:
-                        out += self._change(tx, change, now_us)
-                self._advance(tx, topic, partition, offset + 1, epoch)
+                        out += self._change(turn, change, now_us)
+                turn.advance(topic, partition, offset + 1, epoch)
         return out
 
     def take_commands(self, inputs: Iterable[tuple[str, int, int, Command | None]], now_us: int) -> list[AlertEvent]:
         """Records of commands; each id counts once."""
         out: list[AlertEvent] = []
-        with self._engine.begin() as tx:
-            self._check(tx)
+        with self._turn() as turn:
             for topic, partition, offset, command in inputs:
-                following, epoch = self._position(tx, topic, partition)
+                following, epoch = turn.position(topic, partition)
                 if offset < following:
                     continue
                 if command is not None:
-                    out += self._command(tx, command, now_us)
-                self._advance(tx, topic, partition, offset + 1, epoch)
+                    out += self._command(turn, command, now_us)
+                turn.advance(topic, partition, offset + 1, epoch)
         return out
 
     def take_time(self, now_us: int, silent_since_us: int | None) -> list[AlertEvent]:
         """What time alone does: shelves that are over, and `pipeline.stalled` while no Tick comes (`silent_since_us`)."""
         with self._engine.connect() as look:
             waiting = look.execute(sa.select(alerts.c.id).where(alerts.c.shelved)).scalars().all()
-            stalled = self._number(look, "stalled")
+            stalled = _numbers(look).get("stalled", 0)
         if not waiting and (silent_since_us is None) == (stalled == 0):
             return []
         out: list[AlertEvent] = []
-        with self._engine.begin() as tx:
-            self._check(tx)
+        with self._turn() as turn:
             for alert_id in waiting:
-                alert = self._get(tx, alert_id)
+                alert = turn.get(alert_id)
                 if alert is not None:
-                    out += self._decided(tx, on_time(alert, now_us), "policy", now_us)
+                    out += self._decided(turn, on_time(alert, now_us), "policy", now_us)
             if silent_since_us is not None and not stalled:
-                out += self._stalled(tx, silent_since_us, now_us)
+                out += self._stalled(turn, silent_since_us, now_us)
             elif silent_since_us is None and stalled:
-                alert = self._get(tx, episode_id(STALLED, "pipeline", "", stalled))
+                alert = turn.get(episode_id(STALLED, "pipeline", "", stalled))
                 if alert is not None and alert.cleared_at_us is None:
                     steps = cleared(alert, "TICKS_AGAIN", now_us)
-                    out += self._decided(tx, Decision(tuple(steps)), "policy", now_us)
-                self._put_number(tx, "stalled", 0)
+                    out += self._decided(turn, Decision(tuple(steps)), "policy", now_us)
+                turn.put_number("stalled", 0)
         return out
 
     def published(self, seq: int) -> None:
         """Everything up to this event is in the log."""
-        with self._engine.begin() as tx:
-            self._check(tx)
-            self._put_number(tx, "published", max(seq, self._number(tx, "published")))
+        with self._turn() as turn:
+            turn.put_number("published", max(seq, turn.number("published")))
 
     # ---- the inside of a transaction --------------------------------------------------------------------------------------
 
-    def _check(self, tx: sa.Connection) -> None:
-        if self._number(tx, "token") != self._token:
-            raise FencedError("another alert stage has opened this store")
+    @contextmanager
+    def _turn(self) -> Iterator[Turn]:
+        with self._engine.begin() as tx:
+            turn = Turn(
+                tx,
+                _numbers(tx),
+                {
+                    (topic, partition): (following, epoch)
+                    for topic, partition, following, epoch in tx.execute(_POSITIONS)
+                },
+            )
+            if turn.number("token") != self._token:
+                raise FencedError("another alert stage has opened this store")
+            yield turn
+            self._write(turn)
 
-    def _change(self, tx: sa.Connection, change: Any, now_us: int) -> list[AlertEvent]:
+    def _write(self, turn: Turn) -> None:
+        rows: list[tuple[Any, list[dict[str, Any]]]] = [
+            (self._upserts["alerts"], [_row(alert) for alert in turn.alerts.values()]),
+            (_INSERT_EVENT, turn.events),
+            (_INSERT_AUDIT, turn.entries),
+            (self._upserts["numbers"], [{"name": name, "value": turn.numbers[name]} for name in sorted(turn.changed)]),
+            (
+                self._upserts["inbox"],
+                [
+                    {"topic": tp[0], "partition": tp[1], "next": turn.positions[tp][0], "epoch": turn.positions[tp][1]}
+                    for tp in sorted(turn.moved)
+                ],
+            ),
+        ]
+        for statement, parameters in rows:
+            if parameters:
+                turn.tx.execute(statement, parameters)
+
+    def _change(self, turn: Turn, change: Any, now_us: int) -> list[AlertEvent]:
         e: Episode = change.episode
         ids = [e.id, *change.was_ids]
-        names = tx.execute(sa.select(episodes.c.alert).where(episodes.c.episode.in_(ids)).distinct()).scalars()
-        known = [a for a in (self._get(tx, name) for name in names) if a is not None]
+        names = turn.tx.execute(_ALERTS_OF, {"ids": ids}).scalars().all()
+        known = [a for a in (turn.get(name) for name in names) if a is not None]
         vehicle = self.plan.vehicles.get(e.subject)
         region = vehicle.region if vehicle else next(iter(self.plan.regions), "")
         setting = self._setting(region, e.rule)
         decision = on_change(known, change, setting, region, self._words(e), now_us)
         if decision.held:
-            self._hold(tx, e.id, change.revision, decision.held, now_us)
+            self._hold(turn, e.id, change.revision, decision.held, now_us)
         if decision.steps and change.kind != "retract":
             keeper = decision.steps[-1].alert.id
-            self._put(tx, episodes, {"episode": e.id}, {"alert": keeper})
-        return self._decided(tx, decision, "policy", now_us, received_at_us=change.received_at_us)
+            turn.tx.execute(self._upserts["episodes"], {"episode": e.id, "alert": keeper})
+        return self._decided(turn, decision, "policy", now_us, received_at_us=change.received_at_us)
 
-    def _command(self, tx: sa.Connection, command: Command, now_us: int) -> list[AlertEvent]:
-        if tx.execute(sa.select(commands.c.id).where(commands.c.id == command.id)).first() is not None:
+    def _command(self, turn: Turn, command: Command, now_us: int) -> list[AlertEvent]:
+        if turn.tx.execute(_COMMAND, {"wanted": command.id}).first() is not None:
             return []
-        decision = on_command(self._get(tx, command.alert_id), command, now_us)
+        decision = on_command(turn.get(command.alert_id), command, now_us)
         reason = decision.held or "DONE"
-        tx.execute(sa.insert(commands).values(id=command.id, alert=command.alert_id, reason=reason))
+        turn.tx.execute(_INSERT_COMMAND, {"id": command.id, "alert": command.alert_id, "reason": reason})
         if decision.held:
-            self._audit(
-                tx,
+            turn.audit(
                 {
                     "at_us": now_us,
                     "by": command.by,
@@ -235,9 +332,9 @@ class AlertStore:
                     "reason": reason,
                 },
             )
-        return self._decided(tx, decision, command.by, now_us, command_id=command.id)
+        return self._decided(turn, decision, command.by, now_us, command_id=command.id)
 
-    def _stalled(self, tx: sa.Connection, since_us: int, now_us: int) -> list[AlertEvent]:
+    def _stalled(self, turn: Turn, since_us: int, now_us: int) -> list[AlertEvent]:
         region = next(iter(self.plan.regions), "")
         setting = self._setting(region, STALLED)
         if setting is not None and setting.mode != "live":
@@ -253,8 +350,8 @@ class AlertStore:
             owner_post=setting.owner if setting else "", respond_within_us=setting.respond_within_us if setting else 0,
             began_at_us=since_us, opened_at_us=now_us, episode_ids=(began.id,),
         )  # fmt: skip
-        self._put_number(tx, "stalled", since_us)
-        return self._decided(tx, Decision((Step("opened", "NO_TICKS", alert),)), "policy", now_us)
+        turn.put_number("stalled", since_us)
+        return self._decided(turn, Decision((Step("opened", "NO_TICKS", alert),)), "policy", now_us)
 
     def _setting(self, region: str, rule: str) -> RuleSetting | None:
         found = self.plan.regions.get(region)
@@ -262,7 +359,7 @@ class AlertStore:
 
     def _decided(
         self,
-        tx: sa.Connection,
+        turn: Turn,
         decision: Decision,
         actor: str,
         now_us: int,
@@ -271,68 +368,40 @@ class AlertStore:
     ) -> list[AlertEvent]:
         out = []
         for step in decision.steps:
-            seq = self._number(tx, "seq") + 1
-            self._put_number(tx, "seq", seq)
+            seq = turn.number("seq") + 1
+            turn.put_number("seq", seq)
             told = AlertEvent(
                 version=EVENT_VERSION, seq=seq, at_us=now_us, transition=step.transition, reason=step.reason, actor=actor,
                 alert=step.alert, detail=step.detail, command_id=command_id, received_at_us=received_at_us,
             )  # fmt: skip
-            a = step.alert
-            shelved = a.shelved_until_us is not None and a.closed_at_us is None
-            self._put(
-                tx, alerts, {"id": a.id}, {"open": a.closed_at_us is None, "shelved": shelved, "data": _encode(a)}
-            )
-            tx.execute(sa.insert(events).values(seq=seq, alert=a.id, data=_encode(told)))
-            self._audit(
-                tx,
+            turn.alerts[step.alert.id] = step.alert
+            turn.events.append({"seq": seq, "alert": step.alert.id, "data": _encode(told)})
+            turn.audit(
                 {
                     "seq": seq,
                     "at_us": now_us,
                     "by": actor,
                     "transition": step.transition,
                     "reason": step.reason,
-                    "alert": a.id,
+                    "alert": step.alert.id,
                 },
             )
             out.append(told)
         return out
 
-    def _hold(self, tx: sa.Connection, episode: str, revision: int, reason: str, now_us: int) -> None:
-        self._put(tx, held, {"episode": episode, "revision": revision}, {"reason": reason, "at_us": now_us})
+    def _hold(self, turn: Turn, episode: str, revision: int, reason: str, now_us: int) -> None:
+        row = {"episode": episode, "revision": revision, "reason": reason, "at_us": now_us}
+        turn.tx.execute(self._upserts["held"], row)
 
-    def _audit(self, tx: sa.Connection, entry: dict[str, Any]) -> None:
-        last = tx.execute(sa.select(audit.c.n, audit.c.hash).order_by(audit.c.n.desc()).limit(1)).first()
-        n, before = (last[0], last[1]) if last else (0, b"")
-        data = orjson.dumps(entry, option=orjson.OPT_SORT_KEYS)
-        tx.execute(sa.insert(audit).values(n=n + 1, entry=data, hash=hashlib.sha256(before + data).digest()))
 
-    @staticmethod
-    def _get(tx: sa.Connection, alert_id: str) -> Alert | None:
-        data = tx.execute(sa.select(alerts.c.data).where(alerts.c.id == alert_id)).scalar()
-        return None if data is None else _alert(data)
+def _numbers(tx: sa.Connection) -> dict[str, int]:
+    return {name: value for name, value in tx.execute(_NUMBERS)}  # noqa: C416  # rows are no pairs for dict()
 
-    @staticmethod
-    def _put(tx: sa.Connection, table: sa.Table, key: dict[str, Any], values: dict[str, Any]) -> None:
-        """Insert, or update what is there; in one writer's transaction, so there is no race."""
-        where = sa.and_(*(table.c[name] == value for name, value in key.items()))
-        if tx.execute(sa.update(table).where(where).values(**values)).rowcount == 0:
-            tx.execute(sa.insert(table).values(**key, **values))
 
-    @staticmethod
-    def _number(tx: sa.Connection, name: str) -> int:
-        return int(tx.execute(sa.select(numbers.c.value).where(numbers.c.name == name)).scalar() or 0)
-
-    def _put_number(self, tx: sa.Connection, name: str, value: int) -> None:
-        self._put(tx, numbers, {"name": name}, {"value": value})
-
-    @staticmethod
-    def _position(tx: sa.Connection, topic: str, partition: int) -> tuple[int, int]:
-        where = (inbox.c.topic == topic) & (inbox.c.partition == partition)
-        found = tx.execute(sa.select(inbox.c.next, inbox.c.epoch).where(where)).first()
-        return (int(found[0]), int(found[1])) if found else (0, 0)
-
-    def _advance(self, tx: sa.Connection, topic: str, partition: int, following: int, epoch: int) -> None:
-        self._put(tx, inbox, {"topic": topic, "partition": partition}, {"next": following, "epoch": epoch})
+def _row(alert: Alert) -> dict[str, Any]:
+    closed = alert.closed_at_us is not None
+    shelved = alert.shelved_until_us is not None and not closed
+    return {"id": alert.id, "open": not closed, "shelved": shelved, "data": _encode(alert)}
 
 
 def _settle_sqlite(engine: sa.Engine) -> None:

@@ -43,6 +43,10 @@ class Batcher:
                 out += [(cell, part) for part in _cut(waiting.items)]
         return out
 
+    def oldest(self) -> Iterable[int]:
+        """The id of the first item of every cell that waits."""
+        return [waiting.items[0].id for waiting in self.cells.values()]
+
     @property
     def due_s(self) -> float | None:
         """When the longest waiting one has waited enough; None: nothing waits."""

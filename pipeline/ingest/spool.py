@@ -27,6 +27,7 @@ log = logging.getLogger("rahdar.ingest")
 SEGMENT_BYTES = 16 * 1024 * 1024
 WAITING_BYTES = 64 * 1024 * 1024
 BEHIND_US = 2_000_000
+MOST_FRESH = 5000
 LARGEST = 1 << 17  # no record is as large as this
 _HEAD = struct.Struct("<II")
 _encode = msgspec.msgpack.Encoder().encode
@@ -49,7 +50,11 @@ class Spool:
         self.refused = 0
         self.accepted = 0
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._waiting: list[tuple[bytes, asyncio.Future[int], int]] = []
+        self.newest = 0
+        """The id of the newest item that is on disk."""
+        self.fresh: list[RawItem] = []
+        """Items that are on disk and not yet read, the newest; kept so that a reader that keeps up reads no file."""
+        self._waiting: list[tuple[bytes, asyncio.Future[int], RawItem]] = []
         self._waiting_bytes = 0
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
@@ -87,6 +92,7 @@ class Spool:
                     file.truncate(good)
                     os.fsync(file.fileno())
             self._next_id = max(self._next_id, first)
+        self.newest = self._next_id - 1
         self._trusted = self.clock.now_us() >= self._last_us - BEHIND_US
         if not self._trusted:
             log.warning("the clock is behind what was stamped before: it is not trusted until it has caught up")
@@ -129,7 +135,7 @@ class Spool:
         if self._closed:
             future.set_exception(SpoolFullError("the spool is closed"))
             return future
-        self._waiting.append((_HEAD.pack(len(body), zlib.crc32(body)) + body, future, item.id))
+        self._waiting.append((_HEAD.pack(len(body), zlib.crc32(body)) + body, future, item))
         self._waiting_bytes += len(body)
         if self._waiting_bytes > WAITING_BYTES:
             self._room.clear()
@@ -158,10 +164,14 @@ class Spool:
                         future.set_exception(SpoolFullError(str(error)))
                 continue
             self.accepted += len(waiting)
+            self.newest = waiting[-1][2].id
+            if len(self.fresh) + len(waiting) > MOST_FRESH:
+                self.fresh.clear()
+            self.fresh += [item for _, _, item in waiting]
             self.durable.set()
-            for _, future, number in waiting:
+            for _, future, item in waiting:
                 if not future.done():
-                    future.set_result(number)
+                    future.set_result(item.id)
 
     def _write(self, data: bytes) -> None:
         if self._size >= self.segment_bytes:
@@ -238,6 +248,21 @@ class SpoolReader:
         self._after = after
         self._path: Path | None = None
         self._at = 0
+
+    @property
+    def behind(self) -> bool:
+        """Something is on disk that was not read."""
+        return self._after < self._spool.newest
+
+    def fresh(self) -> list[RawItem]:
+        """What comes next, if it is still in memory; empty when `read` has to look at the disk."""
+        items = [item for item in self._spool.fresh if item.id > self._after]
+        if not items or items[0].id != self._after + 1:
+            return []
+        self._spool.fresh = []
+        self._after = items[-1].id
+        self._path = None  # the file is found again by the id
+        return items
 
     def read(self, most_bytes: int = 1 << 20) -> list[RawItem]:
         """What is there now, up to about so many bytes; empty when all was read."""
