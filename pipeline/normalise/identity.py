@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import structs
 
-from pipeline.normalise.formats import by_topic
+from pipeline.normalise.formats import by_topic, device_in
 from pipeline.normalise.formats.said import Said
 from pipeline.normalise.gate import Who
 from pipeline.normalise.reasons import RefusedError
@@ -12,9 +12,11 @@ from pipeline.plan.model import CompiledPlan, Login
 
 
 def topic_device(topic: str) -> str | None:
-    """The device that a gateway's topic names behind the format: v1/<shard>/<login>/<format>/<device>."""
+    """The device that a gateway's topic names: v1/<shard>/<login>/<format>/<device>, or where its own program puts it."""
     parts = topic.split("/")
-    return parts[4] if len(parts) > 4 and parts[0] == "v1" else None
+    if parts[0] != "v1":
+        return device_in(topic)
+    return parts[4] if len(parts) > 4 else None
 
 
 def format_of(topic: str) -> str:

@@ -106,7 +106,7 @@ def test_a_decoded_uplink_tells_this(shared: Path, tmp_path: Path, folder: str, 
     assert type(found.observation) is {"fix": Fix, "press": Press}.get(kind, Reading)
 
 
-# the bodies that others' trackers send: two are uplinks of The Things Stack, the rest is of no format of ours
+# the bodies that others' trackers send: four are uplinks of The Things Stack, the rest is of no format of ours
 VENDORS = {
     "dragino-01.json": "zero_island",
     "ttnhttp-01.json": (1762936141.0, 37.4219, -122.084),

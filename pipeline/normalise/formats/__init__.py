@@ -7,7 +7,20 @@ from collections.abc import Iterator
 
 import orjson
 
-from pipeline.normalise.formats import chirpstack, lorawan, native, nmea, owntracks, traccar, ttn
+from pipeline.normalise.formats import (
+    chirpstack,
+    homeassistant,
+    lorawan,
+    native,
+    nmea,
+    owntracks,
+    shelly,
+    tasmota,
+    teltonika,
+    traccar,
+    ttn,
+    zigbee2mqtt,
+)
 from pipeline.normalise.formats.backlog import elements, is_array
 from pipeline.normalise.formats.said import MOST_BYTES, Format, Said
 from pipeline.normalise.reasons import RefusedError
@@ -21,6 +34,11 @@ FORMATS: dict[str, Format] = {
     "ttn": ttn.FORMAT,
     "chirpstack": chirpstack.FORMAT,
     "lorawan": lorawan.FORMAT,
+    "homeassistant": homeassistant.FORMAT,
+    "shelly": shelly.FORMAT,
+    "tasmota": tasmota.FORMAT,
+    "teltonika": teltonika.FORMAT,
+    "zigbee2mqtt": zigbee2mqtt.FORMAT,
 }
 _TOPICS = [(name, re.compile(form.topic)) for name, form in FORMATS.items() if form.topic]
 MOST_TO_LOOK_AT = 1 << 20  # of a message that is too large: this much is searched for presses
@@ -88,6 +106,14 @@ def by_topic(topic: str) -> str | None:
     return next((name for name, pattern in _TOPICS if pattern.fullmatch(topic)), None)
 
 
+def device_in(topic: str) -> str | None:
+    """The device that a format's own topic names."""
+    for _, pattern in _TOPICS:
+        if match := pattern.fullmatch(topic):
+            return match.groupdict().get("device")
+    return None
+
+
 def guess(payload: bytes) -> str:
     """Which format a payload is in, by what it looks like. Raises RefusedError: malformed (no form at all) or unsupported."""
     head = payload.lstrip()[:1]
@@ -108,4 +134,4 @@ def guess(payload: bytes) -> str:
     raise RefusedError("unsupported", f"JSON of no format that is known here: {', '.join(found)[:100]}")
 
 
-__all__ = ["FORMATS", "MOST_BYTES", "Format", "Said", "by_topic", "guess", "read", "too_large"]
+__all__ = ["FORMATS", "MOST_BYTES", "Format", "Said", "by_topic", "device_in", "guess", "read", "too_large"]

@@ -8,8 +8,8 @@ from pipeline.normalise.formats.said import Format, Said, json_object
 
 def decode(payload: bytes, topic: str = "") -> list[Said]:
     """Raises RefusedError."""
-    server = chirpstack if chirpstack.FORMAT.looks(json_object(payload)) else ttn
-    return server.decode(payload, topic)
+    decode_it = chirpstack.decode if chirpstack.FORMAT.looks(json_object(payload)) else ttn.decode
+    return decode_it(payload, topic)
 
 
 FORMAT = Format(decode)

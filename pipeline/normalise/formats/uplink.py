@@ -48,14 +48,7 @@ def said_in(decoded: Any, heard_at: Any, known_as: tuple[str, ...], seq: int) ->
         raise refused
     if not out:
         raise RefusedError("unsupported", f"nothing in it that is known here: {', '.join(values)[:120]}")
-    try:
-        seen_at_us = instant(heard_at, "the server's instant")
-    except RefusedError:
-        out = [said for said in out if said.kind == "press"]
-        if not out:
-            raise
-        seen_at_us = None
-    return words.dated(out, seen_at_us, known_as, seq)
+    return words.dated(out, lambda: instant(heard_at, "the server's instant"), known_as, seq)
 
 
 def _alarm_status(values: Mapping[str, Any]) -> bool:

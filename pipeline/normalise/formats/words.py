@@ -11,10 +11,11 @@ one that is 1 is *open* in Tasmota.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pipeline.normalise.formats.said import Said, maybe
+from pipeline.normalise.reasons import RefusedError
 
 OPEN, CLOSED, DETECTED, CLEAR = "open", "closed", "detected", "clear"
 
@@ -25,7 +26,7 @@ ALARMS: dict[str, tuple[str, ...]] = {
     "door": ("door", "doorstatus", "doorstate", "magnet", "magnetstatus", "reed", "reedstatus", "reedstate", "window",
              "windowstatus", "opening", "garagedoor", "contactstatus", "contactstate", "dooropen", "dooropenstatus", "open",
              "hallstatus", "contact"),
-    "motion": ("motion", "pir", "pirstatus", "motionstatus", "motiondetected", "motionalarm", "movement", "moving",
+    "motion": ("motion", "pir", "pirstatus", "motionstatus", "motiondetected", "motionalarm", "movement",
                "pirtrigger", "motionevent", "motioneventstate"),
     "occupancy": ("occupancy", "occupied", "presence", "occupancystatus", "presencestatus"),
     "vibration": ("vibration", "vibrationstatus", "vibrationdetected", "vibrationalarm", "shock", "shockstatus",
@@ -77,6 +78,7 @@ _OPENED = frozenset(("open", "opened", "opening", "unlocked"))
 _SHUT = frozenset(("closed", "close", "shut", "closing", "locked"))
 _PLAIN = re.compile(r"[^a-z0-9]+")
 BOTH_TRUE_AND_OPEN = ("open", "dooropen", "dooropenstatus")  # keys that say themselves what true means
+WORDS_ONLY = ("position", "water", "power")  # with other makers a place, litres, watts
 _OF_KEY = {key: what for table in (ALARMS, NUMBERS) for what, keys in table.items() for key in keys}
 _WEIGHT = {what: n for n, what in enumerate([*ALARMS, *NUMBERS])}
 ASIDE = frozenset(("battery_percent", "battery_v", "battery_low", "temperature_c", "humidity_percent", "test"))
@@ -136,7 +138,7 @@ def readings(values: Mapping[str, Any], true_contact: str | None = None) -> list
     found: dict[str, str | float] = {}
     for key, value in values.items():
         name = plain(key) if isinstance(key, str) else ""
-        what = _OF_KEY.get(name)
+        what = None if name in WORDS_ONLY and not isinstance(value, str) else _OF_KEY.get(name)
         told: str | float | None
         if what is None:
             continue
@@ -174,11 +176,22 @@ def pressed(values: Mapping[str, Any], any_button: bool) -> bool:
     return False
 
 
-def dated(all_said: Iterable[Said], seen_at_us: int | None, known_as: tuple[str, ...], seq: int = 0) -> list[Said]:
-    """The same, all of one device and instant. Each has a sequence of its own, so that no two are the same observation."""
-    out = list(all_said)
-    for n, said in enumerate(out):
+def dated(
+    found: list[Said], when: Callable[[], int | None], known_as: tuple[str, ...] = (), seq: int = 0
+) -> list[Said]:
+    """The same, all of one device and instant. Each has a sequence of its own, so that no two are the same observation.
+
+    Where the instant cannot be read, the presses are left, undated. Raises RefusedError when there is none.
+    """
+    try:
+        seen_at_us = when()
+    except RefusedError:
+        found = [said for said in found if said.kind == "press"]
+        if not found:
+            raise
+        seen_at_us = None
+    for n, said in enumerate(found):
         if said.seen_at_us is None:
             said.seen_at_us = seen_at_us
         said.known_as, said.seq = known_as, seq + (n << 40)
-    return out
+    return found
