@@ -39,7 +39,7 @@ HELD = np.dtype(
         ("decided", "i8"),
         ("lat", "f8"),  # where the vehicle was when the stretch began
         ("lon", "f8"),
-        ("along", "f8"),
+        ("along", "f8"),  # chainage; of an area the metres of a passage that nobody saw, else NaN
         ("peak", "f8"),
         ("told", "f8"),  # the peak when it was last told
     ],
@@ -80,7 +80,10 @@ ROW = np.dtype(
         ("device", "i8"),
         ("seq", "i8"),
         ("body", "u8"),
-        ("used", "i8"),  # seen_at of the newest fix that the rules used
+        ("used", "i8"),  # seen_at of the newest fix that the rules used, then what else the way from there needs
+        ("used_acc", "f8"),
+        ("used_lat", "f8"),
+        ("used_lon", "f8"),
         ("n", "i8"),  # fixes admitted
         ("rank0", "i8"),  # seen_at of the newest plausible fix of its devices, by rank
         ("rank1", "i8"),

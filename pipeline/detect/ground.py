@@ -33,6 +33,7 @@ class Ground:
     starts: Ints  # (cells + 1,) into entries
     entries: Ints  # (n, 4): area, first and last of `near`, 1 when the cell's centre is inside
     near: Ints  # edges
+    outlines: Ints  # (areas + 1,) into edges
 
 
 def _rings(polygon: shapely.Polygon) -> list[Floats]:
@@ -64,16 +65,23 @@ def build_ground(polygons: Sequence[shapely.Polygon], reach_m: float) -> Ground:
     if not polygons:
         box = np.array([0.0, 0.0, 1.0, 0.0, 0.0, reach_m])
         none = np.zeros(0, np.int64)
-        return Ground(box, np.zeros((0, 8)), np.zeros(1, np.int64), np.zeros((0, 4), np.int64), none)
+        return Ground(
+            box, np.zeros((0, 8)), np.zeros(1, np.int64), np.zeros((0, 4), np.int64), none, np.zeros(1, np.int64)
+        )
     bounds = shapely.bounds(np.array(polygons, object))
-    west, south = bounds[:, 0].min() - reach_m, bounds[:, 1].min() - reach_m
-    east, north = bounds[:, 2].max() + reach_m, bounds[:, 3].max() + reach_m
-    cell = max(SMALLEST_CELL_M, math.sqrt((east - west) * (north - south) / MOST_CELLS))
+    west, south, east, north = (
+        bounds[:, 0].min(), bounds[:, 1].min(), bounds[:, 2].max(), bounds[:, 3].max()
+    )  # fmt: skip
+    covered = (east - west + 2.0 * reach_m) * (north - south + 2.0 * reach_m)
+    cell = max(SMALLEST_CELL_M, math.sqrt(covered / MOST_CELLS))
     # a border that runs through a cell must be near every point of it, or the centre would not speak for the cell
     reach = max(reach_m, cell * 1.5)
+    # beyond the grid nothing is within reach
+    west, south, east, north = west - reach, south - reach, east + reach, north + reach
     columns, rows = int((east - west) / cell) + 1, int((north - south) / cell) + 1
     box = np.array([west, south, cell, float(columns), float(rows), reach])
     edge_parts, cells, areas, firsts, lasts, inside, near_parts = [], [], [], [], [], [], []
+    outlines = [0]
     n_edges = n_near = 0
     for index, polygon in enumerate(polygons):
         edges = _edges_of(polygon)
@@ -94,6 +102,7 @@ def build_ground(polygons: Sequence[shapely.Polygon], reach_m: float) -> Ground:
         near_parts.append(found_edge + n_edges)
         edge_parts.append(edges)
         n_edges += len(edges)
+        outlines.append(n_edges)
         n_near += len(found_edge)
     cell_of = np.concatenate(cells)
     order = np.argsort(cell_of, kind="stable")
@@ -105,6 +114,7 @@ def build_ground(polygons: Sequence[shapely.Polygon], reach_m: float) -> Ground:
         starts,
         np.ascontiguousarray(entries),
         np.concatenate(near_parts).astype(np.int64),
+        np.array(outlines, np.int64),
     )
 
 

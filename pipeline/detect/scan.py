@@ -9,8 +9,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from pipeline.detect.compiled import compiled
 from pipeline.detect.corridor import nearest
 from pipeline.detect.form import (
@@ -25,10 +23,13 @@ from pipeline.detect.form import (
     UNSURE,
 )
 from pipeline.detect.ground import cell_at, depth
-from pipeline.detect.rules.areas import REQUIRED, applies, area_step, concerns, idle, side_of
+from pipeline.detect.pairs import find_pair, new_pair
+from pipeline.detect.rules.areas import REQUIRED, SURE, applies, area_step, concerns, idle, side_of
+from pipeline.detect.rules.crossing import crossing_step
 from pipeline.detect.rules.deviation import corridor_side, deviation_step
 from pipeline.detect.rules.held import emit, hold_false
 from pipeline.detect.rules.stop import stop_step
+from pipeline.detect.way import look_at, looked_at, looks, way_to
 
 DONE, OUT_FULL, PAIRS_FULL = 0, 1, 2
 MOST_LEGS = 62  # movements of one vehicle, at most: a bit each
@@ -75,33 +76,6 @@ def listed(items: Any, first: int, last: int, wanted: int) -> bool:
 
 
 @compiled
-def find_pair(pairs: Any, slot: int, used: int, watch: int) -> int:
-    for k in range(used):
-        if pairs[slot, k].watch == watch:
-            return k
-    return -1
-
-
-@compiled
-def new_pair(pairs: Any, slot: int, k: int, watch: int) -> None:
-    p = pairs[slot, k]
-    p.watch = watch
-    p.armed = 0
-    p.stamp = 0
-    h = p.held
-    h.on = 0
-    h.since = 0
-    h.began = 0
-    h.decided = 0
-    h.severity = 3
-    h.lat = np.nan
-    h.lon = np.nan
-    h.along = np.nan
-    h.peak = np.nan
-    h.told = np.nan
-
-
-@compiled
 def scan(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, use: Any, start: int, out: Any) -> tuple[int, int, int]:
     """Judge fixes[start:] in this order where `use` is 1. Returns (next fix, records written to `out`, DONE or what was too small)."""
     reach = st.box[5]
@@ -128,10 +102,18 @@ def scan(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, use: Any, start:
         for e in range(e0, e1):
             area = st.entries[e, 0]
             could += st.area_watches[area + 1] - st.area_watches[area]
+        way = way_to(row, f, x, y, accuracy, st.crossing_us)
+        far = looks(way.length_m, reach)
+        for look in range(1, far + 1):
+            other = look_at(st.box, way, look, far)
+            if other >= 0:
+                for e in range(st.starts[other], st.starts[other + 1]):
+                    area = st.entries[e, 0]
+                    could += st.area_watches[area + 1] - st.area_watches[area]
         leg0, leg1 = v.legs[0], v.legs[1]
         if row.pairs + could > most_pairs:
             return i, n, PAIRS_FULL
-        if n + row.pairs + could + (leg1 - leg0) + 2 > len(out):
+        if n + 2 * (row.pairs + could) + (leg1 - leg0) + 2 > len(out):
             return i, n, OUT_FULL
 
         note_key(row, f)
@@ -146,9 +128,12 @@ def scan(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, use: Any, start:
         row.still_weight = weight
         gap = row.used != 0 and f.seen - row.used > v.gap
         row.used = f.seen
+        row.used_acc = accuracy
+        row.used_lat = f.lat
+        row.used_lon = f.lon
         stamp = row.n
 
-        # ---- areas: those near, then those that are far from here but remembered or required
+        # ---- areas: those near, those on a long way to here, then those that are remembered or required
         exempt = 0
         allowed_bits = 0
         for e in range(e0, e1):
@@ -169,6 +154,9 @@ def scan(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, use: Any, start:
                 if not concerns(w, st.bound, row.vehicle, v.role):
                     continue
                 side = side_of(deep, accuracy, w.enter, w.exit)
+                # depth changes by no more than the way that is gone: from here it cannot have been deep enough
+                if way.length_m > 0.0 and side != IN and deep + way.length_m >= SURE * way.accuracy_m + w.enter:
+                    n = crossing_step(st, row, pairs, slot, wi, way, f, out, n, i)
                 k = find_pair(pairs, slot, row.pairs, wi)
                 if k < 0:
                     if side != IN and w.kind != REQUIRED:
@@ -182,6 +170,17 @@ def scan(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, use: Any, start:
                 kind = area_step(w, p, side, in_force, f)
                 if kind != 0:
                     n = emit(out, n, i, slot, kind, AREA, wi, p.held, f.seen)
+        for look in range(1, far + 1):
+            other = look_at(st.box, way, look, far)
+            if other < 0:
+                continue
+            for e in range(st.starts[other], st.starts[other + 1]):
+                area = st.entries[e, 0]
+                if looked_at(st, way, look, far, area):
+                    continue
+                for wi in range(st.area_watches[area], st.area_watches[area + 1]):
+                    if concerns(st.watches[wi], st.bound, row.vehicle, v.role):
+                        n = crossing_step(st, row, pairs, slot, wi, way, f, out, n, i)
         for m in range(must0, must1):
             wi = st.must[m]
             if find_pair(pairs, slot, row.pairs, wi) < 0:

@@ -35,6 +35,7 @@ WATCH = np.dtype(
         ("vehicles", "i4", (2,)),  # into `bound`, first and last; equal: every vehicle
         ("schedule", "i4", (2,)),  # into `windows`
         ("dwell", "i8"),
+        ("crossing", "i8"),  # of a way between two fixes, at most; 0: only fixes count
         ("enter", "f8"),
         ("exit", "f8"),
     ],
@@ -82,6 +83,7 @@ class Static(NamedTuple):
     starts: Array
     entries: Array
     near: Array
+    outlines: Array
     area_flags: Array
     area_watches: Array  # (areas + 1,) into watches
     watches: Array
@@ -99,6 +101,7 @@ class Static(NamedTuple):
     boxes: Array
     big: Array
     ranges: Array
+    crossing_us: int  # the longest of the watches
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +294,7 @@ def _watch(
         bound.add(listed),
         schedule,
         rule.dwell_us,
+        rule.crossing_us,
         rule.enter_margin_m,
         rule.exit_margin_m,
     )
@@ -353,6 +357,7 @@ def _static(
         ground.starts,
         ground.entries,
         ground.near,
+        ground.outlines,
         flags,
         np.array(area_watches, np.int64),
         watches,
@@ -370,6 +375,7 @@ def _static(
         lines.boxes,
         lines.big,
         lines.ranges,
+        max((int(w["crossing"]) for w in watches), default=0),
     )
 
 

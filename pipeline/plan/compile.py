@@ -233,6 +233,7 @@ def _area_rule(item: schema.AreaRuleIn, setting: RuleSetting, utc_offset_s: int)
         exit_margin_m=float(params["exit_margin_m"] if item.exit_margin_m is None else item.exit_margin_m),
         severity=item.severity or setting.severity,
         mode=item.mode or setting.mode,
+        crossing_us=int(params.get("crossing_within_us", 0)),
     )
 
 

@@ -77,6 +77,7 @@ class AreaRule:
     exit_margin_m: float
     severity: Severity
     mode: Mode
+    crossing_us: int = 120_000_000  # two fixes farther apart in time say nothing about the way between them
 
 
 @dataclass(frozen=True, slots=True)

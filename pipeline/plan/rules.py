@@ -44,12 +44,17 @@ _AREA: dict[str, Param] = {
     "enter_margin_m": Param(0, 0, 2000, "the border is where the plan draws it; accuracy is added to it"),
     "exit_margin_m": Param(30, 0, 2000, "wider than a parked receiver drifts: no going in and out all night"),
 }  # fmt: skip
+_CROSSED = _AREA | {
+    "crossing_within": _duration(
+        120, 0, 600, "a report a minute and one lost; a longer way is not straight. 0 s: only what a fix saw"
+    ),
+}
 _LATER = RuleSpec(judged=False)
 
 RULES: dict[str, RuleSpec] = {
-    "area.entered": RuleSpec(_AREA, per_area=True),
-    "area.left": RuleSpec(_AREA, per_area=True),
-    "area.forbidden": RuleSpec(_AREA, per_area=True),
+    "area.entered": RuleSpec(_CROSSED, per_area=True),
+    "area.left": RuleSpec(_CROSSED, per_area=True),
+    "area.forbidden": RuleSpec(_CROSSED, per_area=True),
     "area.required": RuleSpec(_AREA, per_area=True),
     "route.deviation": RuleSpec({
         "min_duration": _duration(20, 0, 3600, "longer than a bad burst of fixes in a gorge, shorter than a side road"),

@@ -12,7 +12,7 @@ from typing import Any
 import shapely
 
 from pipeline.model.observation import Fix
-from pipeline.plan.model import CompiledPlan
+from pipeline.plan.model import Area, AreaRule, CompiledPlan
 
 Row = tuple[str, str, float, float | None, str]  # rule, object, began, ended, severity
 ORDER = ["critical", "high", "medium", "low"]
@@ -49,6 +49,7 @@ class Oracle:
         away: tuple[float, float, int, bool] | None = None
         still: tuple[float, float, float] | None = None
         used: int | None = None
+        before: tuple[float, float, float, int] | None = None
         for f in fixes:
             rank = ranks[f.device]
             superior = [newest[r] for r in newest if r < rank]
@@ -72,6 +73,8 @@ class Oracle:
             gap = used is not None and t - used > 60_000_000
             used = t
             point = shapely.Point(x, y)
+            way = None if before is None else (before, (x, y, accuracy, t))
+            before = x, y, accuracy, t
 
             exempt = allowed = False
             movement = self.plan.movements[0] if self.plan.movements else None
@@ -91,6 +94,8 @@ class Oracle:
                     stretch, armed = areas.setdefault((area.id, rule.rule), (Stretch(), [False]))
                     inside = deep > 0 and deep >= 2 * accuracy + rule.enter_margin_m
                     outside = deep < 0 and -deep >= accuracy + rule.exit_margin_m
+                    if way and not inside:
+                        self._crossing(area, rule, stretch, armed, *way)
                     self._area(area.id, rule, stretch, armed, inside, outside, t)
 
             if route and road and movement:
@@ -163,6 +168,48 @@ class Oracle:
 
     def _end(self, rule: str, obj: str, at: int) -> None:
         self._open(rule, obj)[3] = at
+
+    def _crossing(
+        self,
+        area: Area,
+        rule: AreaRule,
+        h: Stretch,
+        armed: list[bool],
+        a: tuple[float, float, float, int],
+        b: tuple[float, float, float, int],
+    ) -> None:
+        """Did the straight line from a fix to the next, which is not inside, go through the area?"""
+        left, lasted = rule.rule == "area.left", b[3] - a[3]
+        length = math.hypot(b[0] - a[0], b[1] - a[1])
+        if rule.rule == "area.required" or not 0 < lasted <= rule.crossing_us or (h.since is not None and not left):
+            return
+        if length == 0 or length > 3000 or length / (lasted / 1e6) > 70:
+            return
+        line = shapely.LineString([a[:2], b[:2]])
+        pieces = [
+            tuple(line.project(shapely.Point(end)) / length for end in piece.coords)
+            for piece in shapely.get_parts(line.intersection(area.polygon))
+            if piece.geom_type == "LineString" and not piece.is_empty
+        ]
+        whole = [(p, q) for p, q in pieces if p * length > 1e-6 and (1 - q) * length > 1e-6]
+        if not whole:
+            return
+        p, q = max(whole, key=lambda piece: piece[1] - piece[0])
+        middle = line.interpolate((p + q) / 2, normalized=True)
+        if area.polygon.boundary.distance(middle) < 2 * max(a[2], b[2]) + rule.enter_margin_m:
+            return
+        came, went = (a[3] + min(lasted, 1000 * round(part * lasted / 1000)) for part in (p, q))
+        if went - came < rule.dwell_us or not (left or rule.schedule.applies(came)):
+            return
+        if not left:
+            self.rows.append([rule.rule, area.id, came, went, rule.severity])
+            return
+        if h.told:
+            self._end(rule.rule, area.id, came)
+        h.drop()
+        armed[0] = rule.schedule.applies(went)
+        if armed[0]:
+            h.since = went
 
     def _area(self, obj: str, rule: Any, h: Stretch, armed: list[bool], inside: bool, outside: bool, t: int) -> None:
         in_force = rule.schedule.applies(t)

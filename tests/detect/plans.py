@@ -50,9 +50,11 @@ def area(name: str, polygon: shapely.Polygon, *rules: AreaRule, stop_allowed: bo
 
 def watch(rule: str, dwell_s: float = 10, enter: float = 0.0, leave: float = 30.0, **more: Any) -> AreaRule:
     kept: dict[str, Any] = {"roles": frozenset(), "vehicles": frozenset(), "schedule": Schedule()} | more
+    crossing_us = int(kept.get("crossing_s", 120) * SECOND)
     return AreaRule(
-        rule, kept["roles"], kept["vehicles"], kept["schedule"], int(dwell_s * SECOND), enter, leave, "high", "live"
-    )
+        rule, kept["roles"], kept["vehicles"], kept["schedule"], int(dwell_s * SECOND), enter, leave, "high", "live",
+        crossing_us,
+    )  # fmt: skip
 
 
 def square(x: float, y: float, half: float) -> shapely.Polygon:

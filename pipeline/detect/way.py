@@ -1,0 +1,136 @@
+"""The way between two fixes of a vehicle, taken as straight, and the areas that it goes through.
+
+Nobody saw it there, so a way counts only while a straight line is a fair guess; and of an area only a passage that begins and ends
+between the two fixes. Where an end lies inside, the fix itself says so.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipeline.detect.compiled import compiled
+from pipeline.detect.ground import cell_at, depth
+
+STRAIGHT_M = 3_000.0  # a road in the mountains has turned by then
+LEAP_MPS = 70.0  # faster than any vehicle of ours: one of the two fixes is wrong, and so is the line to it
+STRIDE = 1.9  # reaches from one look to the next: every point of the way is within reach of one of them
+
+
+class Way(NamedTuple):
+    """From the fix that the rules used before to this one. `length_m` 0: nothing can be said about it."""
+
+    length_m: float
+    from_x: float
+    from_y: float
+    to_x: float
+    to_y: float
+    from_lat: float
+    from_lon: float
+    from_us: int
+    lasted_us: int
+    accuracy_m: float  # the poorer of the two
+
+
+@compiled
+def way_to(row: Any, f: Any, x: float, y: float, accuracy_m: float, longest_us: int) -> Way:
+    """`row`: as the fix before left it."""
+    lasted = f.seen - row.used
+    length = 0.0
+    if row.used != 0 and 0 < lasted <= longest_us:
+        length = math.hypot(x - row.still_x, y - row.still_y)
+        if length > STRAIGHT_M or length * 1e6 > LEAP_MPS * lasted:
+            length = 0.0
+    return Way(
+        length, row.still_x, row.still_y, x, y, row.used_lat, row.used_lon, row.used, lasted,
+        max(accuracy_m, row.used_acc),
+    )  # fmt: skip
+
+
+@compiled
+def looks(length_m: float, reach: float) -> int:
+    """How many more cells than that of its end have to be looked into, to see every area that a way may go through."""
+    return 0 if length_m <= reach else math.ceil(length_m / (STRIDE * reach))
+
+
+@compiled
+def look_at(box: Any, way: Way, k: int, of: int) -> int:
+    """The cell of look `k` of so many, counted from the way's end; -1: nothing is near."""
+    part = k / of
+    return cell_at(box, way.to_x + (way.from_x - way.to_x) * part, way.to_y + (way.from_y - way.to_y) * part)
+
+
+@compiled
+def lists(st: Any, cell: int, area: int) -> bool:
+    if cell >= 0:
+        for e in range(st.starts[cell], st.starts[cell + 1]):
+            if st.entries[e, 0] == area:
+                return True
+    return False
+
+
+@compiled
+def looked_at(st: Any, way: Way, k: int, of: int, area: int) -> bool:
+    """Was this area listed by the cell of an earlier look?"""
+    for j in range(k):  # noqa: SIM110  # compiled: a loop, not a generator
+        if lists(st, look_at(st.box, way, j, of), area):
+            return True
+    return False
+
+
+@compiled
+def deep_in(st: Any, area: int, x: float, y: float) -> float:
+    """Signed distance to the border of one area, positive inside; exact within reach of it."""
+    cell = cell_at(st.box, x, y)
+    if cell >= 0:
+        for e in range(st.starts[cell], st.starts[cell + 1]):
+            if st.entries[e, 0] == area:
+                return depth(
+                    st.edges, st.near, st.entries[e, 1], st.entries[e, 2], st.entries[e, 3], st.box[5], x, y
+                )  # fmt: skip
+    return -float(st.box[5])
+
+
+@compiled
+def passage(st: Any, area: int, way: Way) -> tuple[float, float, float]:
+    """(enters, leaves, depth halfway): the longest piece of the way that lies inside and has both ends on the border, in parts of the
+    way. A depth below zero: there is none."""
+    first, last = st.outlines[area], st.outlines[area + 1]
+    px, py = way.from_x, way.from_y
+    dx, dy = way.to_x - px, way.to_y - py
+    at = np.empty(last - first)
+    n = 0
+    for e in range(first, last):
+        ax, ay = st.edges[e, 0] - px, st.edges[e, 1] - py
+        bx, by = st.edges[e, 2] - px, st.edges[e, 3] - py
+        a = dx * ay - dy * ax
+        b = dx * by - dy * bx
+        if (a >= 0.0) == (b >= 0.0):
+            continue
+        u = a / (a - b)
+        t = ((ax + u * (bx - ax)) * dx + (ay + u * (by - ay)) * dy) / (dx * dx + dy * dy)
+        if 0.0 < t < 1.0:
+            at[n] = t
+            n += 1
+    enters = 0.0
+    leaves = 0.0
+    deep = -1.0
+    if n >= 2:
+        cuts = np.sort(at[:n])
+        for k in range(n - 1):
+            if cuts[k + 1] - cuts[k] > leaves - enters:
+                middle = (cuts[k] + cuts[k + 1]) / 2.0
+                d = deep_in(st, area, px + dx * middle, py + dy * middle)
+                if d > 0.0:
+                    enters = cuts[k]
+                    leaves = cuts[k + 1]
+                    deep = d
+    return enters, leaves, deep
+
+
+@compiled
+def instant(way: Way, part: float) -> int:
+    """When it was there, at an even speed, to the millisecond: nobody knows it better."""
+    return int(min(way.lasted_us, 1000 * math.floor(part * way.lasted_us / 1000.0 + 0.5)) + way.from_us)
