@@ -21,6 +21,7 @@ from agents.transport import RAW_RECORDS, on_assigned, on_revoked, read_topic, s
 from pipeline.detect.checkpoint import Recovery
 from pipeline.detect.engine import Engine, NeedHistoryError
 from pipeline.detect.tables import build_tables
+from pipeline.detect.warm import warm_up
 from pipeline.model import topics
 from pipeline.model.episode import CHANGES_VERSION, Change, ChangeBatch, encode_changes
 from pipeline.model.wire import ObservationBatch, RawItem, Reject, WireError, decode_observations, encode_reject
@@ -59,6 +60,7 @@ class DetectStage:
         self.plan = plan
         self.owned: dict[int, Owned] = {}
         self.tables = build_tables(plan)
+        warm_up(plan, self.tables)
         self.horizon_us = int(settings.horizon_s * 1_000_000)
         n = settings.partitions
         self.observations = app.topic(topics.OBSERVATIONS.name, partitions=n, **RAW_RECORDS)
