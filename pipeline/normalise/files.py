@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import date
 from pathlib import Path
 from typing import Literal
 
@@ -194,21 +193,20 @@ class Reader:
         yield from self._epochs(name, parsed)
 
     def _epochs(self, name: str, parsed: list[tuple[int, object | RefusedError]]) -> Iterator[Outcome]:
-        day: date | None = None
+        calendar = nmea.Calendar()
         epoch = nmea.Epoch()
         waiting: list[Outcome] = []
         last = -1
 
         def flush() -> list[Outcome]:
-            nonlocal epoch, waiting, last, day
+            nonlocal epoch, waiting, last
             out = waiting
             if last >= 0:
                 line = out[last].line
                 try:
-                    out[last] = self._judge(name, line, "nmea", epoch.said(day))
+                    out[last] = self._judge(name, line, "nmea", epoch.said(calendar.of(epoch)))
                 except RefusedError as refused:
                     out[last] = Outcome(name, line, "nmea", "rejected", refused.reason, refused.detail)
-                day = epoch.day or day
             epoch, waiting, last = nmea.Epoch(), [], -1
             return out
 
@@ -218,17 +216,17 @@ class Reader:
                 continue
             kind = getattr(sentence, "sentence_type", "")
             if kind == "ZDA":
-                day = nmea.dated(sentence) or day
-            if kind in nmea.POSITIONS:
-                clock = getattr(sentence, "timestamp", None)
-                if epoch.clock is not None and clock != epoch.clock:
-                    yield from flush()
+                calendar.told(nmea.dated(sentence))
+            if kind in nmea.POSITIONS and nmea.another(epoch, sentence):
+                yield from flush()
+            if kind in nmea.POSITIONS or (kind == "VTG" and last >= 0):
                 try:
                     nmea.take(epoch, sentence)
-                    last = len(waiting)
                 except RefusedError as refused:
                     waiting.append(Outcome(name, line, "nmea", "rejected", refused.reason, refused.detail))
                     continue
+                if kind in nmea.POSITIONS:
+                    last = len(waiting)
             waiting.append(Outcome(name, line, "nmea", "accepted"))
         yield from flush()
 

@@ -11,6 +11,7 @@ from pipeline.plan.model import CompiledPlan
 
 FUTURE_US = 120_000_000
 TOO_OLD_US = 30 * 86_400_000_000
+WEEKS_1024_US = 1024 * 7 * 86_400_000_000
 LATE_US = 60_000_000
 HORIZON_US = 6 * 3_600_000_000
 INACCURATE_M = 500.0
@@ -51,7 +52,10 @@ def gate(
         if seen - received_at_us > FUTURE_US:
             raise RefusedError("future", f"seen {(seen - received_at_us) / 1e6:.0f} s after it was received")
         if received_at_us - seen > TOO_OLD_US:
-            raise RefusedError("too_old", f"seen {(received_at_us - seen) / 86_400e6:.1f} days before it was received")
+            raise RefusedError(
+                "too_old",
+                f"seen {(received_at_us - seen) / 86_400e6:.1f} days before it was received{_rolled(received_at_us - seen)}",
+            )
     if said.kind == "fix":
         return _fix(said, who, seen, received_at_us, trusted, plan, horizon_us)
     body = said.body()
@@ -74,6 +78,12 @@ def gate(
             received_at_us=received_at_us, fields=fields, body=body,
         )  # fmt: skip
     return Tick(source=said.what, at_us=seen)
+
+
+def _rolled(age_us: int) -> str:
+    """A GPS receiver whose week number began again is 1,024 weeks late, or twice that. It is told, and not mended."""
+    rest = (age_us + TOO_OLD_US) % WEEKS_1024_US
+    return ": its week number has rolled over" if age_us > WEEKS_1024_US // 2 and rest <= 2 * TOO_OLD_US else ""
 
 
 def _press(said: Said, who: Who, received_at_us: int) -> Press:

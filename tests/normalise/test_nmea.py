@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from functools import reduce
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from pipeline.model.observation import Fix
 from pipeline.normalise.files import Outcome, Reader
 from pipeline.normalise.reasons import MARKS, REASONS
-from tests.normalise.builders import T0, item, only, outcome
+from tests.normalise.builders import T0, item, observations, only, outcome, record
 
 KNOT_MPS = 1852 / 3600
 
@@ -135,3 +136,114 @@ def test_an_epoch_of_a_file_is_one_observation_on_its_last_position(tmp_path: Pa
 def test_a_log_is_known_behind_comments_and_empty_lines(tmp_path: Path, head: tuple[bytes, ...]) -> None:
     found = read(tmp_path, *head, sentence(GGA), sentence(RMC))
     assert [(o.format, o.line) for o in found] == [("nmea", len(head) + 1), ("nmea", len(head) + 2)]
+
+
+def at(clock: str, date: str = "280526", kind: str = "RMC") -> bytes:
+    return sentence((RMC if kind == "RMC" else GGA).replace("202640", clock).replace("280526", date))
+
+
+GLL = "GPGLL,3500.000,N,07300.000,E,202640,A,A"
+VTG = "GPVTG,80.0,T,,M,20.0,N,37.0,K,A"
+
+
+@pytest.mark.parametrize(
+    ("payload", "expected"),
+    [
+        (sentence(GLL), "undecoded"),
+        (sentence("GPZDA,202640,28,05,2026,00,00") + b"\n" + sentence(GLL), "accepted"),
+        (sentence(GLL.replace(",A,A", ",V,N")), "no_position"),
+        (sentence(RMC.replace(",A,", ",V,").replace("3500.000", "8960.000")), "no_position"),
+        (sentence(RMC.replace("3500.000", "3560.000")), "malformed"),  # 60 minutes are a degree
+        (sentence(RMC.replace(",N,", ",X,")), "malformed"),
+        (sentence(RMC.replace(",N,", ",,")), "malformed"),
+        (sentence(RMC.replace("280526", "000000")), "undecoded"),
+        (sentence(RMC.replace("280526", "310226")), "undecoded"),
+        (sentence(RMC.replace("202640", "246060")), "malformed"),
+        (sentence(RMC.replace("202640", "")), "malformed"),
+        (sentence(RMC.replace("010.0", "fast")), "malformed"),
+        (sentence(RMC.replace("010.0", "nan")), "out_of_range"),
+        (sentence(RMC.replace("280526", "121006")), "too_old"),  # 1,024 weeks ago
+        (sentence(RMC).replace(b"$", b"!"), "malformed"),
+        (sentence(VTG), "accepted"),
+        (sentence(GGA) + sentence(RMC), "malformed"),  # two on a line: neither can be trusted
+    ],
+)
+def test_a_receiver_says_this_and_it_has_this_outcome(payload: bytes, expected: str) -> None:
+    assert outcome(item(payload, form="nmea")) == expected
+
+
+@pytest.mark.parametrize(("weeks", "told"), [(1024, True), (2048, True), (1000, False), (60, False)])
+def test_a_week_number_that_rolled_over_is_told(weeks: int, told: bool) -> None:
+    day = datetime.fromtimestamp(T0 / 1e6 - weeks * 7 * 86_400, UTC).strftime("%d%m%y")
+    (reject,) = record(item(at("202640", day), form="nmea")).rejects
+    assert reject.reason == "too_old"
+    assert ("rolled over" in reject.detail) == told
+
+
+@pytest.mark.parametrize(
+    ("first", "mps"),
+    [(GLL, 20 * KNOT_MPS), (RMC, 10 * KNOT_MPS), (RMC.replace("010.0,080.0", ","), 20 * KNOT_MPS)],
+)
+def test_vtg_tells_the_speed_where_rmc_does_not(first: str, mps: float) -> None:
+    lines = [sentence("GPZDA,202640,28,05,2026,00,00"), sentence(first), sentence(VTG)]
+    fix = only(item(b"\r\n".join(lines), form="nmea"))
+    assert (fix.speed_mps, fix.course_deg) == (pytest.approx(mps), 80.0)
+
+
+def test_a_message_of_several_epochs_is_a_fix_each() -> None:
+    out = record(item(b"\n".join([at("202638"), at("202639", kind="GGA"), at("202640")]), form="nmea"))
+    assert [fix.seen_at_us - T0 for fix in observations(out) if isinstance(fix, Fix)] == [-2_000_000, -1_000_000, 0]
+    assert out.counts == {"inputs": 1, "accepted": 1, "beside": 2}
+
+
+MIDNIGHT = [
+    ([at("235959"), at("000001", kind="GGA"), at("000002", "290526")], [-1, 1, 2]),
+    ([at("235959"), at("000001", kind="GGA"), at("000002", kind="GGA")], [-1, 1, 2]),
+    ([at("235959"), sentence("GPZDA,000001,29,05,2026,00,00"), at("000001", kind="GGA")], [-1, 1]),
+    (
+        [at("235959"), at("000001", kind="GGA"), sentence("GPZDA,000001,29,05,2026,00,00"), at("000003", kind="GGA")],
+        [-1, 1, 3],
+    ),
+    ([at("000005", "290526"), at("000003", kind="GGA")], [5, 3]),  # out of order, and no new day
+]
+
+
+@pytest.mark.parametrize(("lines", "expected"), MIDNIGHT)
+def test_after_midnight_it_is_the_next_day(tmp_path: Path, lines: list[bytes], expected: list[int]) -> None:
+    midnight = datetime(2026, 5, 29, tzinfo=UTC).timestamp()
+    for found in (
+        [one.observation for one in read(tmp_path, *lines)],
+        observations(record(item(b"\n".join(lines), form="nmea", trusted=False))),
+    ):
+        assert [fix.seen_at_us / 1e6 - midnight for fix in found if isinstance(fix, Fix)] == expected
+
+
+WEEKS_1024_S = 1024 * 7 * 86_400
+# logs in which gpsd tells more of the same, or we do: it makes an epoch of what we refuse, or waits for a second to start
+MORE_THAN_GPSD = {"hemi.log": 15, "humminbird-M37.log": 2, "garmin17n.log": 1}
+
+
+def test_where_and_when_gpsd_says_it_was(shared: Path) -> None:
+    """Its own expectations, whose dates it moves by whole 1,024 weeks."""
+    compared = 0
+    for path in sorted((shared / "data" / "payloads" / "nmea" / "gpsd").glob("*.log")):
+        check = path.with_name(path.name + ".chk")
+        if not check.exists():
+            continue
+        theirs: dict[float, tuple[float, float]] = {}
+        for line in check.read_bytes().splitlines():
+            told = json.loads(line) if line.startswith(b'{"class":"TPV"') else {}
+            if told.get("mode", 0) >= 2 and "time" in told and "lat" in told:
+                when = datetime.fromisoformat(told["time"]).timestamp() % WEEKS_1024_S
+                theirs[round(when, 2)] = (told["lat"], told["lon"])
+        ours: dict[float, list[tuple[float, float]]] = {}
+        for found in Reader(form="nmea").read(path):
+            if isinstance(found.observation, Fix):
+                when = round(found.observation.seen_at_us / 1e6 % WEEKS_1024_S, 2)
+                ours.setdefault(when, []).append((found.observation.lat, found.observation.lon))
+        assert set(theirs) <= set(ours), path.name
+        assert len(set(ours) - set(theirs)) <= MORE_THAN_GPSD.get(path.name, 1), path.name
+        for when, place in theirs.items():
+            assert any(one == pytest.approx(place, abs=2e-6) for one in ours[when]), (path.name, when)
+            compared += 1
+    assert compared > 600
