@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from agents.local import LocalStack, resident_bytes
 from pipeline.commands.bench_core import Row
 
 CENTRE_LAT, CENTRE_LON = 35.1, 73.0
+QUIET = {"RAHDAR_LOG_LEVEL": os.environ.get("RAHDAR_LOG_LEVEL", "WARNING")}
 METRE_LAT = 1 / 111_200.0
 METRE_LON = METRE_LAT / math.cos(math.radians(CENTRE_LAT))
 
@@ -119,7 +121,7 @@ async def measure_latency(
     rng = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory(prefix="rahdar-bench-") as name:
         directory = Path(name)
-        stack = LocalStack(directory / "system", write_plan(directory, vehicles))
+        stack = LocalStack(directory / "system", write_plan(directory, vehicles), extra=QUIET)
         stack.start()
         try:
             if not await asyncio.to_thread(stack.wait_ready, 180):

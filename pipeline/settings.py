@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -34,10 +34,16 @@ class Settings(BaseSettings):
     """YAML: name, role, argon2 hash. Who may log in to the desk."""
     basemap_url: str | None = None
     """Optional PMTiles or XYZ source on this host for the map's background."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     speed: Annotated[float, Field(gt=0)] = 1.0
     """Scales the clock of ingest and alert stage; for demonstrations."""
     clock_anchor_us: int | None = None
     """The wall time at which the scaled clock began, the same for all processes; microseconds since 1970."""
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _loud(cls, value: Any) -> Any:
+        return value.upper() if isinstance(value, str) else value
 
     @field_validator("log_url")
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -13,7 +14,7 @@ import orjson
 from pipeline.cli import Unreachable
 
 
-def _show(rows: list[Any], as_json: bool) -> None:
+def _show(rows: Iterable[Any], as_json: bool) -> None:
     for row in rows:
         if as_json:
             click.echo(orjson.dumps(asdict(row)))

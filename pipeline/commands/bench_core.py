@@ -178,9 +178,8 @@ def timed(engine: Engine, batches: list[ObservationBatch]) -> Timing:
     return Timing(time.thread_time() - began, sum(len(b.fixes) for b in batches), changes)
 
 
-def measure_core(seed: int = 1, vehicles: int = 10_000, quick: bool = False) -> list[Row]:
-    """The rows of `rahdar bench core`, the headline first."""
-    rows: list[Row] = []
+def measure_core(seed: int = 1, vehicles: int = 10_000, quick: bool = False) -> Iterator[Row]:
+    """The rows of `rahdar bench core`, the headline first, each as soon as it is known."""
     plan = invented_plan(vehicles, 1000, 20, seed)
     engine, drive = Engine(plan, 6 * 3600 * 1_000_000), Drive(plan, seed)
     for batch in drive.batches(1000, 30):
@@ -190,47 +189,39 @@ def measure_core(seed: int = 1, vehicles: int = 10_000, quick: bool = False) -> 
     )
     many = 20 if quick else 100
     whole = best([timed(engine, list(drive.batches(1000, many))) for _ in range(3)])
-    rows.append(
-        Row(
-            "core.fixes_per_cpu_second",
-            whole.fixes / whole.seconds,
-            "fixes/s",
-            700_000,
-            seed,
-            whole.changes,
-            conditions + ", records of 1,000",
-        )
+    yield Row(
+        "core.fixes_per_cpu_second",
+        whole.fixes / whole.seconds,
+        "fixes/s",
+        700_000,
+        seed,
+        whole.changes,
+        conditions + ", records of 1,000",
     )
     tens = best([timed(engine, list(drive.batches(10, 10 * many))) for _ in range(3)])
-    rows.append(
-        Row(
-            "core.fixes_per_cpu_second_in_tens",
-            tens.fixes / tens.seconds,
-            "fixes/s",
-            250_000,
-            seed,
-            tens.changes,
-            conditions + ", records of 10",
-        )
+    yield Row(
+        "core.fixes_per_cpu_second_in_tens",
+        tens.fixes / tens.seconds,
+        "fixes/s",
+        250_000,
+        seed,
+        tens.changes,
+        conditions + ", records of 10",
     )
     ones = best([timed(engine, list(drive.batches(1, 10 * many))) for _ in range(3)])
-    rows.append(
-        Row(
-            "core.one_fix", ones.seconds / ones.fixes * 1e6, "us", 60, seed, ones.changes, conditions + ", records of 1"
-        )
+    yield Row(
+        "core.one_fix", ones.seconds / ones.fixes * 1e6, "us", 60, seed, ones.changes, conditions + ", records of 1"
     )
-    rows.append(
-        Row(
-            "core.state_per_vehicle",
-            state_bytes(engine) / engine.vehicles.count,
-            "bytes",
-            1000,
-            seed,
-            0,
-            conditions + ", histories not counted",
-        )
+    yield Row(
+        "core.state_per_vehicle",
+        state_bytes(engine) / engine.vehicles.count,
+        "bytes",
+        1000,
+        seed,
+        0,
+        conditions + ", histories not counted",
     )
-    rows.append(_backlog(plan, seed, conditions))
+    yield _backlog(plan, seed, conditions)
     costs = {}
     for areas in (100, 10_000):
         other = replace(plan, areas=invented_plan(1, areas, 1, seed).areas)
@@ -239,18 +230,15 @@ def measure_core(seed: int = 1, vehicles: int = 10_000, quick: bool = False) -> 
             spread_engine.feed(batch)
         t = best([timed(spread_engine, list(spread.batches(1000, many))) for _ in range(3)])
         costs[areas] = t.seconds / t.fixes
-    rows.append(
-        Row(
-            "core.cost_10000_areas_over_100",
-            costs[10_000] / costs[100],
-            "ratio",
-            1.5,
-            seed,
-            0,
-            f"{vehicles} vehicles, records of 1,000, one run",
-        )
+    yield Row(
+        "core.cost_10000_areas_over_100",
+        costs[10_000] / costs[100],
+        "ratio",
+        1.5,
+        seed,
+        0,
+        f"{vehicles} vehicles, records of 1,000, one run",
     )
-    return rows
 
 
 def best(timings: list[Timing]) -> Timing:

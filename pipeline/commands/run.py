@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
-import os
 import signal
 import sys
 from pathlib import Path
@@ -48,7 +47,7 @@ def set_up_logging(level: str = "INFO") -> None:
 def run(stages: tuple[str, ...], env_file: Path | None) -> None:
     """Run the stages of the pipeline: ingest, normalise, detect, alert, record, desk; or all."""
     settings = read_settings(env_file)
-    set_up_logging(os.environ.get("RAHDAR_LOG_LEVEL", "INFO"))
+    set_up_logging(settings.log_level)
     if "all" in stages:
         _run_all(settings)
         return
