@@ -45,6 +45,9 @@ class IngestStage:
         self.spool = Spool(settings.var / "spool", clock)
         self.raw = app.topic(topics.RAW.name, partitions=self.n, **RAW_RECORDS)
         self._order = asyncio.Lock()
+        self._handed = self.spool.decided if not self.spool.reader().behind else 0
+        """Up to this id everything was handed to the producer, or was refused."""
+        self._moved = asyncio.Event()
 
     def broker(self) -> EmbeddedBroker:
         """Raises CredentialsError, OSError, ValueError."""
@@ -98,6 +101,12 @@ class IngestStage:
                         RawBatch(RAW_VERSION, self.source, self.plan.hash, mine, []),
                     )
                 in_flight[asyncio.ensure_future(_arrived(sent))] = mine[0].id
+            waiting = min(batcher.oldest(), default=None)
+            if waiting is not None:
+                self._handed = waiting - 1
+            elif not reader.behind:
+                self._handed = self.spool.decided
+            self._moved.set()
             if newest is not None and newest.id > safe and loop.time() - moved_at >= CURSOR_S:
                 oldest = min((*in_flight.values(), *batcher.oldest()), default=newest.id + 1)
                 if oldest - 1 > safe:
@@ -120,10 +129,15 @@ class IngestStage:
                 in_flight.pop(cast("asyncio.Task[None]", task), None)
 
     async def tick(self) -> None:
-        """Every few seconds of the clock's time, into every partition, behind what was stamped before."""
+        """Every few seconds of the clock's time, into every partition, behind what was stamped before: a Tick says that nothing older
+        is still to come, or whoever waits in the spool would be taken for silent."""
         every_s = self.settings.tick_s / self.settings.speed
         while True:
             at_us, trusted = self.spool.stamp()
+            before = self.spool.stamped
+            while self._handed < before:
+                self._moved.clear()
+                await self._moved.wait()
             tick = Tick(source=self.source, at_us=at_us, healthy=True, clock_trusted=trusted)
             batch = RawBatch(RAW_VERSION, self.source, self.plan.hash, [], [tick])
             async with self._order:

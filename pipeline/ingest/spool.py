@@ -52,6 +52,8 @@ class Spool:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.newest = 0
         """The id of the newest item that is on disk."""
+        self.decided = 0
+        """Up to this id every item is on disk or was refused."""
         self.fresh: list[RawItem] = []
         """Items that are on disk and not yet read, the newest; kept so that a reader that keeps up reads no file."""
         self._waiting: list[tuple[bytes, asyncio.Future[int], RawItem]] = []
@@ -92,7 +94,7 @@ class Spool:
                     file.truncate(good)
                     os.fsync(file.fileno())
             self._next_id = max(self._next_id, first)
-        self.newest = self._next_id - 1
+        self.newest = self.decided = self._next_id - 1
         self._trusted = self.clock.now_us() >= self._last_us - BEHIND_US
         if not self._trusted:
             log.warning("the clock is behind what was stamped before: it is not trusted until it has caught up")
@@ -158,6 +160,7 @@ class Spool:
                 await loop.run_in_executor(self._thread, self._write, b"".join(data for data, _, _ in waiting))
             except OSError as error:
                 self.refused += len(waiting)
+                self._decide(waiting[-1][2].id)
                 log.error("the spool cannot write: %s", error)
                 for _, future, _ in waiting:
                     if not future.done():
@@ -168,10 +171,19 @@ class Spool:
             if len(self.fresh) + len(waiting) > MOST_FRESH:
                 self.fresh.clear()
             self.fresh += [item for _, _, item in waiting]
-            self.durable.set()
+            self._decide(self.newest)
             for _, future, item in waiting:
                 if not future.done():
                     future.set_result(item.id)
+
+    def _decide(self, number: int) -> None:
+        self.decided = number
+        self.durable.set()
+
+    @property
+    def stamped(self) -> int:
+        """The id of the newest item that was stamped; it may still wait for the disk."""
+        return self._next_id - 1
 
     def _write(self, data: bytes) -> None:
         if self._size >= self.segment_bytes:
@@ -266,12 +278,14 @@ class SpoolReader:
 
     def read(self, most_bytes: int = 1 << 20) -> list[RawItem]:
         """What is there now, up to about so many bytes; empty when all was read."""
+        newest = self._spool.newest
         while True:
             # listed before it is read: once a later segment is there, nothing is added to this one
             segments = [path for _, path in self._spool.segments()]
             if self._path is None:
                 before = [path for first, path in self._spool.segments() if first <= self._after + 1]
                 if not segments:
+                    self._after = max(self._after, newest)
                     return []
                 self._path, self._at = (before[-1] if before else segments[0]), 0
             later = [path for path in segments if path > self._path]
@@ -295,5 +309,6 @@ class SpoolReader:
                 return found
             if end == 0:
                 if not later:
+                    self._after = max(self._after, newest)  # what is missing was done with, and its cursor lost
                     return []
                 self._path, self._at = later[0], 0
