@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.transport.kafka_server import KafkaServer, NoKafkaError, kafka_home
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -25,6 +28,26 @@ def shared() -> Path:
             pytest.fail("the recorded data (../shared) is missing")
         pytest.skip("the recorded data (../shared) is not here")
     return path
+
+
+@pytest.fixture(scope="session")
+def kafka_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Kafka of one node, for the whole run; or the one that RAHDAR_TEST_KAFKA=host:port names. In CI there must be one."""
+    if given := os.environ.get("RAHDAR_TEST_KAFKA"):
+        yield f"kafka://{given}"
+        return
+    try:
+        kafka_home()
+    except NoKafkaError as error:
+        if os.environ.get("CI"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+    server = KafkaServer(tmp_path_factory.mktemp("kafka"))
+    server.start()
+    try:
+        yield server.url
+    finally:
+        server.stop()
 
 
 def _may_skip() -> set[str]:

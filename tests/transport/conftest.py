@@ -1,21 +1,20 @@
-"""Where the suite finds its logs: an embedded one in a directory, and Kafka when RAHDAR_TEST_KAFKA says where."""
+"""Where the suite finds its logs: an embedded one in a directory, and a real Kafka."""
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-KAFKA = os.environ.get("RAHDAR_TEST_KAFKA")
 
-
-@pytest.fixture(params=["log", *(["kafka"] if KAFKA else [])])
+@pytest.fixture(params=["log", "kafka"])
 def log_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A log of either kind."""
-    return f"log://{tmp_path / 'log'}" if request.param == "log" else f"kafka://{KAFKA}"
+    if request.param == "log":
+        return f"log://{tmp_path / 'log'}"
+    return str(request.getfixturevalue("kafka_url"))
 
 
 @pytest.fixture
