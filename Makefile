@@ -6,7 +6,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 CODE   := pipeline agents simulators tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test check format lint types contracts campaign lock dashboards-preview clean
+.PHONY: help setup setup-dev demo test check format lint types contracts campaign fuzz lock dashboards-preview clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ campaign: setup-dev ## Long soaks, many kills, many seeds; writes a dated table 
 
 dashboards-preview: ## Comes with the Grafana dashboards
 	@echo "rahdar: there are no dashboards yet; see dashboards/README.md" >&2; exit 1
+
+fuzz: setup-dev ## A million payloads over every format; resumes where it was stopped, writes a dated table under docs/campaigns
+	@$(BIN)/python -m tests.normalise.fuzz $(ARGS)
 
 lock: setup-dev ## Pin every dependency again, with hashes
 	@$(PIP) install --quiet uv

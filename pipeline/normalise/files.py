@@ -56,7 +56,10 @@ class Reader:
 
     def read(self, path: Path) -> Iterator[Outcome]:
         """Every input, in order. Raises OSError when the file cannot be read."""
-        data = path.read_bytes()
+        yield from self.of(path, path.read_bytes())
+
+    def of(self, path: Path, data: bytes) -> Iterator[Outcome]:
+        """The same of what a file of this name would hold."""
         form = self._form(path, data)
         name = str(path)
         try:

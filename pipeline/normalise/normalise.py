@@ -44,10 +44,10 @@ class Normaliser:
             for cell, observation in self._item(raw.source, item, out):
                 builder = builders.get(cell)
                 if builder is None:
-                    builder = builders[cell] = BatchBuilder(cell, raw.plan_hash)
+                    builder = builders[cell] = BatchBuilder(cell, raw.plan_hash, raw.source)
                 builder.add(observation)
         if raw.ticks:
-            builder = builders.setdefault("", BatchBuilder("", raw.plan_hash))
+            builder = builders.setdefault("", BatchBuilder("", raw.plan_hash, raw.source))
             builder.extend(raw.ticks)
         out.batches = {cell: builder.build() for cell, builder in builders.items()}
         return out
@@ -85,6 +85,8 @@ class Normaliser:
             try:
                 if one.kind in NOT_FROM_DEVICES:
                     raise RefusedError("unsupported", f"{one.kind} does not come from a device")
+                if item.retained and one.seen_at_us is None and one.kind != "press":
+                    raise RefusedError("too_old", "kept by the broker, and it does not say of when it is")
                 who = who_speaks(self.plan, item.login, item.topic, one)
                 one = called(self.plan, who, one)
                 observation = gate(one, who, item.received_at_us, item.clock_trusted, self.plan, self.horizon_us)

@@ -1,83 +1,58 @@
-"""Whatever comes: no exception, one outcome an input, sums that agree, and a record that the wire can carry."""
+"""Whatever comes, in whatever format: no exception, one outcome an input, sums that agree, and a record that the wire can carry."""
 
 from __future__ import annotations
 
-import json
-import math
-import random
-from typing import Any
+from collections import Counter
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from pipeline.model.wire import RawItem
-from tests.normalise.builders import GATEWAY, SENSOR, TRACKER, item, observations, record, said
+from pipeline.normalise.formats import FAULT, FORMATS, Format
+from pipeline.normalise.reasons import REASONS
+from tests.normalise.builders import item, record, said
+from tests.normalise.fuzz import CHUNK, FORMS, Findings, chunk
 
-FORMS = ("native", "owntracks", "nmea")
-BASES: list[dict[str, Any]] = [
-    json.loads(said()),
-    json.loads(said("reading")),
-    json.loads(said("press")),
-    json.loads(said("statement", subject="v1", what="x", by="p", fields={"a": 1})),
-    json.loads(said(speed_mps=1.0, accuracy_m=5.0, altitude_m=900.0, course_deg=80, seq=1)),
-    {"kind": "link", "state": "online", "seen_at": "2026-05-28T20:26:40Z"},
-    {"_type": "location", "lat": 35, "lon": 73, "tst": 1_780_000_000, "vel": 3, "acc": 4},
-    {"_type": "transition", "lat": 35, "lon": 73, "tst": 1_780_000_000, "event": "enter"},
-    {"_type": "lwt", "tst": 1_780_000_000},
-]
-KEYS = sorted(
-    {key for base in BASES for key in base} | {"seq", "device", "vehicle", "speed_mps", "altitude_m", "fields"}
-)
-HOSTILE: list[Any] = [
-    *(10**30, -(10**400), 1 << 63, -(1 << 63) - 1, 0, -1, 1e308, -1e308, 3.5e38, math.nan, math.inf, -0.0),
-    *("\ud800", "\udfff", "\x00", "", "nan", "1e999", "now", "2026-05-28T20:26:40"),
-    *("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", None, True, [], {}, ["\ud800"], {"a": [10**30]}),
-]
+CHUNKS = 20
+SEED = 20261124
+OF_INGEST = {"rate_limited"}
+
+Ran = list[tuple[Counter[str], float, Findings]]
 
 
-def mutated(dice: random.Random) -> RawItem:
-    """A sound message of whom it may come from, some values changed; at times nested deeply, in an array, cut off."""
-    base = dice.choice(BASES)
-    body = dict(base)
-    for _ in range(dice.choice((1, 1, 1, 2, 3))):
-        key = dice.choice(KEYS if dice.random() < 0.1 else [k for k in base if k not in ("kind", "_type")])
-        body[key] = dice.choice(HOSTILE)
-    if dice.random() < 0.1:
-        body["fields"] = {"a": "@deep@"}
-    depth = dice.choice((10, dice.randrange(950, 1010), 5000))
-    text = json.dumps(body).replace('"@deep@"', "[" * depth + "]" * depth)
-    if "kind" in base and dice.random() < 0.3:
-        text = f"[{text},{json.dumps(dice.choice(BASES))}]"
-    data = text.encode()
-    if dice.random() < 0.1:
-        data = data[: dice.randrange(len(data))]
-    login = SENSOR if base.get("kind") == "reading" else TRACKER
-    if dice.random() < 0.1:
-        login = dice.choice(LOGINS)
-    return item(data, login, "native" if "kind" in base else "owntracks", trusted=dice.random() < 0.8)
+@pytest.fixture(scope="module")
+def ran() -> Ran:
+    """Twenty thousand payloads; ten seconds or so."""
+    return [chunk(SEED, number) for number in range(CHUNKS)]
 
 
-LOGINS = [TRACKER, SENSOR, GATEWAY, "stray", "nobody"]
-seeds = st.integers(0, (1 << 64) - 1)
-noise = st.binary(max_size=200) | st.binary(max_size=80).map(lambda b: b"$GPRMC," + b)
-noises = st.builds(item, noise, st.sampled_from(LOGINS), st.sampled_from(FORMS), trusted=st.booleans())
+def test_whatever_comes_has_one_outcome(ran: Ran) -> None:
+    assert [finding for _, _, findings in ran for finding in findings] == []
+    assert sum(counts["payloads"] for counts, _, _ in ran) == CHUNKS * CHUNK == 20_000
+    assert max(longest_s for _, longest_s, _ in ran) < 5
 
 
-@settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-@given(seeds, noises)
-def test_whatever_comes_has_one_outcome(seed: int, noise: RawItem) -> None:
-    dice = random.Random(seed)
-    sent = [noise, *(mutated(dice) for _ in range(8))]
-    out = record(*sent)  # asserts the sums and the wire
-    silent = out.counts["accepted"] + out.counts["flagged"] + out.counts["beside"] - len(observations(out))
-    assert silent >= 0, "an observation that was not counted"
-    kept = b"\n".join(one.payload for one in sent)
-    assert all(reject.item.payload in kept for reject in out.rejects)
+def test_the_fuzzer_reaches_every_format_and_every_reason(ran: Ran) -> None:
+    told = sum((counts for counts, _, _ in ran), Counter[str]())
+    for form in FORMS:
+        assert told[f"{form} accepted"] > 20, form
+    for reason in set(REASONS) - OF_INGEST:
+        assert any(told[f"{form} rejected {reason}"] for form in FORMS), reason
 
 
-@pytest.mark.parametrize("form", FORMS)
+def test_a_fault_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def decode(payload: bytes, topic: str) -> None:
+        raise KeyError("x")
+
+    monkeypatch.setitem(FORMATS, "shelly", Format(decode))
+    assert any(FAULT in finding for finding in chunk(SEED, 0)[2])
+
+
+def test_the_same_seed_is_the_same_run() -> None:
+    first, second = chunk(7, 3), chunk(7, 3)
+    assert (first[0], first[2]) == (second[0], second[2])
+
+
+@pytest.mark.parametrize("form", FORMATS)
 def test_no_depth_of_nesting_is_too_deep(form: str) -> None:
     stated = said("statement", subject="v1", what="x", by="p", fields={"a": 0})
-    for depth in range(900, 1100):
+    for depth in (*range(990, 1030), 20_000):
         record(item(stated.replace(b'"a": 0', b'"a": ' + b"[" * depth + b"]" * depth), form=form))

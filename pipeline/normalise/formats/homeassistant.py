@@ -57,6 +57,8 @@ def decode(payload: bytes, topic: str = "") -> Said:
 
 def _said(domain: str, state: Any, attributes: dict[str, Any], entity: str) -> Said:
     kind = attributes.get("device_class")
+    if not isinstance(kind, str):
+        kind = None
     if state == "unavailable":
         return Said(kind="link", what="offline")
     if state == "unknown" or state is None:

@@ -31,7 +31,7 @@ def decode(payload: bytes, topic: str = "") -> list[Said]:
     position, event, device = inner(m, "position"), inner(m, "event"), inner(m, "device")
     known_as = names(device.get("uniqueId"), device.get("name"))
     kind = event.get("type")
-    if kind in LINKS:
+    if isinstance(kind, str) and kind in LINKS:
         seen = _instant(event.get("eventTime", event.get("serverTime")), "eventTime")
         return [Said(kind="link", what=LINKS[kind], seen_at_us=seen, known_as=known_as)]
     if not position and not event:
