@@ -242,7 +242,7 @@ def _topics_format(topic: str) -> str | None:
     return name if name in FORMATS else None
 
 
-_LINE = re.compile(rb"([A-Za-z0-9_$][^\s{}\[\]\"]*/[^\s{}\[\]\"]*) (.*)", re.DOTALL)
+_TOPIC = re.compile(rb"[A-Za-z0-9_][^\s{}\[\]\"]{0,1000}")
 
 
 def unwrapped(line: bytes) -> tuple[str, bytes, int | None]:
@@ -251,8 +251,9 @@ def unwrapped(line: bytes) -> tuple[str, bytes, int | None]:
     They are `{"topic": ..., "payload": ...}`, where `tst` is when it came (mosquitto_sub -F %J), and `topic payload`
     (mosquitto_sub -v).
     """
-    if match := _LINE.fullmatch(line):
-        return match[1].decode("utf-8", "replace"), match[2], None
+    topic, space, message = line.partition(b" ")
+    if space and b"/" in topic and _TOPIC.fullmatch(topic):
+        return topic.decode("utf-8", "replace"), message, None
     if b'"topic"' not in line or b'"payload"' not in line or len(line) > 2 * MOST_BYTES:
         return "", line, None
     try:
