@@ -34,6 +34,7 @@ class Ground:
     entries: Ints  # (n, 4): area, first and last of `near`, 1 when the cell's centre is inside
     near: Ints  # edges
     outlines: Ints  # (areas + 1,) into edges
+    area_boxes: Floats  # (areas, 4): west, south, east, north
 
 
 def _rings(polygon: shapely.Polygon) -> list[Floats]:
@@ -66,7 +67,13 @@ def build_ground(polygons: Sequence[shapely.Polygon], reach_m: float) -> Ground:
         box = np.array([0.0, 0.0, 1.0, 0.0, 0.0, reach_m])
         none = np.zeros(0, np.int64)
         return Ground(
-            box, np.zeros((0, 8)), np.zeros(1, np.int64), np.zeros((0, 4), np.int64), none, np.zeros(1, np.int64)
+            box,
+            np.zeros((0, 8)),
+            np.zeros(1, np.int64),
+            np.zeros((0, 4), np.int64),
+            none,
+            np.zeros(1, np.int64),
+            np.zeros((0, 4)),
         )
     bounds = shapely.bounds(np.array(polygons, object))
     west, south, east, north = (
@@ -115,6 +122,7 @@ def build_ground(polygons: Sequence[shapely.Polygon], reach_m: float) -> Ground:
         np.ascontiguousarray(entries),
         np.concatenate(near_parts).astype(np.int64),
         np.array(outlines, np.int64),
+        np.ascontiguousarray(bounds),
     )
 
 

@@ -29,7 +29,7 @@ from pipeline.detect.rules.crossing import crossing_step
 from pipeline.detect.rules.deviation import corridor_side, deviation_step
 from pipeline.detect.rules.held import emit, hold_false
 from pipeline.detect.rules.stop import stop_step
-from pipeline.detect.way import look_at, looked_at, looks, way_to
+from pipeline.detect.way import crossed, look_at, looked_at, looks, way_to
 
 DONE, OUT_FULL, PAIRS_FULL = 0, 1, 2
 MOST_LEGS = 62  # movements of one vehicle, at most: a bit each
@@ -156,7 +156,9 @@ def scan(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, use: Any, start:
                 side = side_of(deep, accuracy, w.enter, w.exit)
                 # depth changes by no more than the way that is gone: from here it cannot have been deep enough
                 if way.length_m > 0.0 and side != IN and deep + way.length_m >= SURE * way.accuracy_m + w.enter:
-                    n = crossing_step(st, row, pairs, slot, wi, way, f, out, n, i)
+                    cuts = crossed(st.area_boxes, st.outlines, st.edges, area, way)
+                    if cuts >= 2:
+                        n = crossing_step(st, row, pairs, slot, wi, way, cuts, f, out, n, i)
                 k = find_pair(pairs, slot, row.pairs, wi)
                 if k < 0:
                     if side != IN and w.kind != REQUIRED:
@@ -176,11 +178,12 @@ def scan(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, use: Any, start:
                 continue
             for e in range(st.starts[other], st.starts[other + 1]):
                 area = st.entries[e, 0]
-                if looked_at(st, way, look, far, area):
+                cuts = crossed(st.area_boxes, st.outlines, st.edges, area, way)
+                if cuts < 2 or looked_at(st, way, look, far, area):
                     continue
                 for wi in range(st.area_watches[area], st.area_watches[area + 1]):
                     if concerns(st.watches[wi], st.bound, row.vehicle, v.role):
-                        n = crossing_step(st, row, pairs, slot, wi, way, f, out, n, i)
+                        n = crossing_step(st, row, pairs, slot, wi, way, cuts, f, out, n, i)
         for m in range(must0, must1):
             wi = st.must[m]
             if find_pair(pairs, slot, row.pairs, wi) < 0:

@@ -84,6 +84,7 @@ class Static(NamedTuple):
     entries: Array
     near: Array
     outlines: Array
+    area_boxes: Array
     area_flags: Array
     area_watches: Array  # (areas + 1,) into watches
     watches: Array
@@ -358,6 +359,7 @@ def _static(
         ground.entries,
         ground.near,
         ground.outlines,
+        ground.area_boxes,
         flags,
         np.array(area_watches, np.int64),
         watches,

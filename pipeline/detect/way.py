@@ -81,6 +81,39 @@ def looked_at(st: Any, way: Way, k: int, of: int, area: int) -> bool:
 
 
 @compiled
+def meets(edges: Any, e: int, way: Way) -> float:
+    """Where the way meets this edge, in parts of the way; below zero: nowhere between its ends."""
+    px, py = way.from_x, way.from_y
+    dx, dy = way.to_x - px, way.to_y - py
+    ax, ay = edges[e, 0] - px, edges[e, 1] - py
+    bx, by = edges[e, 2] - px, edges[e, 3] - py
+    a = dx * ay - dy * ax
+    b = dx * by - dy * bx
+    if (a >= 0.0) == (b >= 0.0):
+        return -1.0
+    u = a / (a - b)
+    t = ((ax + u * (bx - ax)) * dx + (ay + u * (by - ay)) * dy) / (dx * dx + dy * dy)
+    return t if 0.0 < t < 1.0 else -1.0
+
+
+@compiled
+def crossed(boxes: Any, outlines: Any, edges: Any, area: int, way: Way) -> int:
+    """How often the way meets the border of an area. To be asked before anything that costs more."""
+    if (
+        max(way.from_x, way.to_x) < boxes[area, 0]
+        or max(way.from_y, way.to_y) < boxes[area, 1]
+        or min(way.from_x, way.to_x) > boxes[area, 2]
+        or min(way.from_y, way.to_y) > boxes[area, 3]
+    ):
+        return 0
+    n = 0
+    for e in range(outlines[area], outlines[area + 1]):
+        if meets(edges, e, way) > 0.0:
+            n += 1
+    return n
+
+
+@compiled
 def deep_in(st: Any, area: int, x: float, y: float) -> float:
     """Signed distance to the border of one area, positive inside; exact within reach of it."""
     cell = cell_at(st.box, x, y)
@@ -94,39 +127,31 @@ def deep_in(st: Any, area: int, x: float, y: float) -> float:
 
 
 @compiled
-def passage(st: Any, area: int, way: Way) -> tuple[float, float, float]:
+def passage(st: Any, area: int, way: Way, n: int) -> tuple[float, float, float]:
     """(enters, leaves, depth halfway): the longest piece of the way that lies inside and has both ends on the border, in parts of the
-    way. A depth below zero: there is none."""
-    first, last = st.outlines[area], st.outlines[area + 1]
-    px, py = way.from_x, way.from_y
-    dx, dy = way.to_x - px, way.to_y - py
-    at = np.empty(last - first)
-    n = 0
-    for e in range(first, last):
-        ax, ay = st.edges[e, 0] - px, st.edges[e, 1] - py
-        bx, by = st.edges[e, 2] - px, st.edges[e, 3] - py
-        a = dx * ay - dy * ax
-        b = dx * by - dy * bx
-        if (a >= 0.0) == (b >= 0.0):
-            continue
-        u = a / (a - b)
-        t = ((ax + u * (bx - ax)) * dx + (ay + u * (by - ay)) * dy) / (dx * dx + dy * dy)
-        if 0.0 < t < 1.0:
-            at[n] = t
-            n += 1
+    way. A depth below zero: there is none. `n`: how often it meets the border."""
     enters = 0.0
     leaves = 0.0
     deep = -1.0
-    if n >= 2:
-        cuts = np.sort(at[:n])
-        for k in range(n - 1):
-            if cuts[k + 1] - cuts[k] > leaves - enters:
-                middle = (cuts[k] + cuts[k + 1]) / 2.0
-                d = deep_in(st, area, px + dx * middle, py + dy * middle)
-                if d > 0.0:
-                    enters = cuts[k]
-                    leaves = cuts[k + 1]
-                    deep = d
+    first, last = st.outlines[area], st.outlines[area + 1]
+    cuts = np.empty(n)
+    n = 0
+    for e in range(first, last):
+        t = meets(st.edges, e, way)
+        if t > 0.0:
+            cuts[n] = t
+            n += 1
+    cuts.sort()
+    for k in range(n - 1):
+        if cuts[k + 1] - cuts[k] > leaves - enters:
+            middle = (cuts[k] + cuts[k + 1]) / 2.0
+            x = way.from_x + (way.to_x - way.from_x) * middle
+            y = way.from_y + (way.to_y - way.from_y) * middle
+            d = deep_in(st, area, x, y)
+            if d > 0.0:
+                enters = cuts[k]
+                leaves = cuts[k + 1]
+                deep = d
     return enters, leaves, deep
 
 

@@ -32,15 +32,18 @@ def start_at(h: Any, w: Any, way: Way, f: Any, part: float, metres: float) -> No
 
 
 @compiled
-def crossing_step(st: Any, row: Any, pairs: Any, slot: int, wi: int, way: Way, f: Any, out: Any, n: int, i: int) -> int:
-    """For a watch that concerns the vehicle and a fix that is not inside, before the fix itself is judged. Returns how many are written."""
+def crossing_step(
+    st: Any, row: Any, pairs: Any, slot: int, wi: int, way: Way, cuts: int, f: Any, out: Any, n: int, i: int
+) -> int:
+    """For a watch that concerns the vehicle and a fix that is not inside, before the fix itself is judged. `cuts`: how often the way
+    meets the area's border. Returns how many are written."""
     w = st.watches[wi]
     if w.kind == REQUIRED or way.lasted_us > w.crossing:
         return n
     k = find_pair(pairs, slot, row.pairs, wi)
     if w.kind != LEFT and k >= 0 and pairs[slot, k].held.since != 0:
         return n  # the fix before was inside, or what was told there goes on
-    enters, leaves, deep = passage(st, w.area, way)
+    enters, leaves, deep = passage(st, w.area, way, cuts)
     if side_of(deep, way.accuracy_m, w.enter, w.exit) != IN:
         return n
     came, went = instant(way, enters), instant(way, leaves)
