@@ -266,3 +266,43 @@ def test_what_the_server_itself_says_is_unsupported() -> None:
         outcome(item(b'{"devEUI":"x","applicationID":"1","object":{}}', login=GATEWAY, form="chirpstack"))
         == "unsupported"
     )
+
+
+SHAPES = [
+    ({"data": {"magnet_status": "close"}}, ("door", "closed")),
+    ({"battery_voltage": {"displayName": "Battery", "value": 3.1, "unit": "V"}}, ("battery_v", 3.1)),
+    ({"TempC_SHT": 20.5, "Work_mode": "SHT"}, ("temperature_c", 20.5)),
+    ({"gpsLatitude": 35, "gpsLongitude": 73, "shock_detected": True}, ("vibration", "detected")),
+    ({"gps": {"latitude": None, "longitude": None, "fix": False}, "door_open": True}, ("door", "open")),
+    ({"DOOR_OPEN_STATUS": 0, "ALARM": 0, "BAT_V": 2.9}, ("door", "closed")),
+]
+
+
+@pytest.mark.parametrize(("values", "expected"), SHAPES)
+def test_decoders_give_these_shapes(values: Any, expected: tuple[str, Any]) -> None:
+    told = [
+        (one.what, one.value)
+        for one in observations(record(item(ttn(values), login=GATEWAY, form="ttn")))
+        if isinstance(one, Reading)
+    ]
+    assert told[0] == expected
+
+
+def test_a_list_of_measurements_is_a_place_and_a_press() -> None:
+    row = [
+        {"measurementId": "4197", "type": "Longitude", "measurementValue": 73.0},
+        {"measurementId": "4198", "type": "Latitude", "measurementValue": 35.0},
+        {"measurementId": "4200", "type": "Event Status", "measurementValue": [{"id": 7, "eventName": "SOS event."}]},
+        {"measurementId": "3000", "type": "Battery", "measurementValue": 80},
+    ]
+    values = {"err": 0, "valid": True, "messages": [row]}
+    found = observations(record(item(ttn(values, device="v2-d0"), login=GATEWAY, form="ttn")))
+    assert {type(one) for one in found} == {Fix, Press}
+    del row[2]
+    assert isinstance(only(item(ttn(values, device="v2-d0"), login=GATEWAY, form="ttn")), Fix)
+
+
+def test_an_eui_may_be_written_small_or_large() -> None:
+    said = FORMATS["chirpstack"].decode(chirpstack({"pir": "trigger"}, device="a84041FF"), "")
+    assert isinstance(said, list)
+    assert said[0].known_as == ("a84041FF", "a84041ff", "A84041FF", "A door")

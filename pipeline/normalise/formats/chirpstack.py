@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.normalise.formats.said import Format, Said, inner, json_object, names, sequence
-from pipeline.normalise.formats.uplink import said_in
+from pipeline.normalise.formats.uplink import eui, said_in
 from pipeline.normalise.reasons import RefusedError
 
 
@@ -25,7 +25,7 @@ def decode(payload: bytes, topic: str = "") -> list[Said]:
         raise RefusedError("unsupported", "ChirpStack v3; v4 is read" if "devEUI" in m else "no deviceInfo")
     if "data" not in m and "object" not in m and "fPort" not in m:
         raise RefusedError("unsupported", f"no uplink: {', '.join(m)[:100]}")
-    known_as = names(device.get("devEui"), device.get("deviceName"))
+    known_as = names(*eui(device.get("devEui")), device.get("deviceName"))
     return said_in(m.get("object"), m.get("time"), known_as, sequence(m.get("fCnt")))
 
 

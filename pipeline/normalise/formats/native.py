@@ -233,4 +233,4 @@ def _said(m: _Base) -> Said:
     return said
 
 
-FORMAT = Format(decode, looks=lambda m: "kind" in m)
+FORMAT = Format(decode, looks=lambda m: isinstance(m.get("kind"), str))

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.normalise.formats.said import Format, Said, inner, json_object, names, sequence
-from pipeline.normalise.formats.uplink import said_in
+from pipeline.normalise.formats.uplink import eui, said_in
 from pipeline.normalise.reasons import RefusedError
 
 
@@ -27,7 +27,7 @@ def decode(payload: bytes, topic: str = "") -> list[Said]:
     if not uplink:
         raise RefusedError("unsupported", f"no uplink: {', '.join(m)[:100]}")
     heard_at = uplink.get("received_at") or m.get("received_at")
-    known_as = names(ids.get("device_id"), ids.get("dev_eui"))
+    known_as = names(ids.get("device_id"), *eui(ids.get("dev_eui")))
     return said_in(uplink.get("decoded_payload"), heard_at, known_as, sequence(uplink.get("f_cnt")))
 
 

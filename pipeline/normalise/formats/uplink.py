@@ -20,18 +20,24 @@ from pipeline.normalise.formats import words
 from pipeline.normalise.formats.said import Said, instant, maybe, number
 from pipeline.normalise.reasons import RefusedError
 
-LAT = ("latitude", "lat")
-LON = ("longitude", "lon", "lng", "long")
+LAT = ("latitude", "lat", "gpslatitude")
+LON = ("longitude", "lon", "lng", "long", "gpslongitude")
 SPEEDS = {"speedkmh": 1 / 3.6, "speedkph": 1 / 3.6, "speedmps": 1.0, "speedms": 1.0, "speedknots": 1852 / 3600}
 METRES_PER_HDOP = 5.0
 MOST_KEYS = 256
+MOST_LISTED = 16
+
+
+def eui(value: Any) -> tuple[Any, ...]:
+    """An EUI as it came, and in the two ways that people write it in a plan."""
+    return (value, value.lower(), value.upper()) if isinstance(value, str) else (value,)
 
 
 def said_in(decoded: Any, heard_at: Any, known_as: tuple[str, ...], seq: int) -> list[Said]:
     """A press, then the fix, then the readings; `heard_at` is the server's instant. Raises RefusedError: undecoded, unsupported, or what is wrong with the place."""
     if not isinstance(decoded, dict) or not decoded:
         raise RefusedError("undecoded", "no decoded payload: set the device's decoder in its LoRaWAN server")
-    values = {str(key): decoded[key] for key in list(decoded)[:MOST_KEYS]}
+    values = _flat(decoded)
     place, refused = None, None
     try:
         place = _place(values)
@@ -49,6 +55,26 @@ def said_in(decoded: Any, heard_at: Any, known_as: tuple[str, ...], seq: int) ->
     if not out:
         raise RefusedError("unsupported", f"nothing in it that is known here: {', '.join(values)[:120]}")
     return words.dated(out, lambda: instant(heard_at, "the server's instant"), known_as, seq)
+
+
+def _flat(decoded: Mapping[str, Any]) -> dict[str, Any]:
+    """Key and value, of the shapes that decoders give: plain, under `data`, with a unit beside each value, SenseCAP's lists."""
+    if isinstance(decoded.get("data"), dict) and len(decoded) <= 4:
+        decoded = decoded["data"]
+    values: dict[str, Any] = {}
+    for key in list(decoded)[:MOST_KEYS]:
+        value = decoded[key]
+        values[str(key)] = value["value"] if isinstance(value, dict) and "value" in value and len(value) <= 4 else value
+    messages = decoded.get("messages")
+    rows = messages[:MOST_LISTED] if isinstance(messages, list) else []
+    for row in rows:
+        for entry in row[:MOST_LISTED] if isinstance(row, list) else [row]:
+            if isinstance(entry, dict) and isinstance(entry.get("type"), str):
+                value = entry.get("measurementValue")
+                values[entry["type"]] = value
+                if isinstance(value, list) and "sos" in str(value[:MOST_LISTED])[:1000].lower():
+                    values["sos"] = True  # Event Status: [{"eventName": "SOS event."}]
+    return values
 
 
 def _alarm_status(values: Mapping[str, Any]) -> bool:

@@ -29,7 +29,7 @@ ALARMS: dict[str, tuple[str, ...]] = {
     "motion": ("motion", "pir", "pirstatus", "motionstatus", "motiondetected", "motionalarm", "movement",
                "pirtrigger", "motionevent", "motioneventstate"),
     "occupancy": ("occupancy", "occupied", "presence", "occupancystatus", "presencestatus"),
-    "vibration": ("vibration", "vibrationstatus", "vibrationdetected", "vibrationalarm", "shock", "shockstatus",
+    "vibration": ("vibration", "vibrationstatus", "vibrationdetected", "vibrationalarm", "shock", "shockstatus", "shockdetected",
                   "shockalarm", "glassbreak", "impact", "vibrationevent"),
     "tilt": ("tilt", "tiltstatus", "tiltalarm", "thresholdx", "thresholdy", "thresholdz", "anglexstatus", "angleystatus",
              "anglezstatus", "position"),
@@ -47,8 +47,17 @@ NUMBERS: dict[str, tuple[str, ...]] = {
     "nh3_ppm": ("nh3",),
     "h2s_ppm": ("h2s",),
     "co2_ppm": ("co2",),
-    "temperature_c": ("temperature", "ambienttemperature", "temp", "temperature0", "tempcds", "temc", "tem"),
-    "humidity_percent": ("humidity", "relativehumidity", "hum", "humidity0"),
+    "temperature_c": (
+        "temperature",
+        "ambienttemperature",
+        "temp",
+        "temperature0",
+        "tempcsht",
+        "tempcds",
+        "temc",
+        "tem",
+    ),
+    "humidity_percent": ("humidity", "relativehumidity", "hum", "humidity0", "humsht"),
     "battery_percent": (
         "battery",
         "batterypercent",
@@ -62,7 +71,7 @@ NUMBERS: dict[str, tuple[str, ...]] = {
 BUTTONS = ("press", "buttonpress", "buttonevent", "pressevent", "button", "buttonstatus", "buttonpressed", "pressed")
 PRESSED = ("single", "short", "long", "double", "triple", "hold", "sos", "panic", "emergency")
 SOS = ("sos", "sosalarm", "sosstatus", "sosevent", "sosbutton", "panic", "panicbutton", "panicalarm", "emergency", "alarmbutton",
-       "sospressed", "help", "manualalarm")  # fmt: skip
+       "sospressed", "help", "manualalarm", "sosmode")  # fmt: skip
 
 _ON = frozenset(
     ("true", "on", "1", "yes", "alarm", "alarmed", "detected", "detect", "trigger", "triggered", "active", "activated",
@@ -72,7 +81,7 @@ _ON = frozenset(
 _OFF = frozenset(
     ("false", "off", "0", "no", "normal", "clear", "cleared", "idle", "none", "inactive", "vacant", "unoccupied", "empty",
      "dry", "installed", "untriggered", "release", "released", "ok", "safe", "still", "stationary", "nomotion", "notdetected",
-     "notriggered", "noleak", "nosmoke", "nofire", "alarmrelease", "alarmreleased", "absent", "quiet", "stop")
+     "notriggered", "noleak", "nosmoke", "nofire", "alarmrelease", "alarmreleased", "absent", "quiet", "stop", "secure", "intact")
 )  # fmt: skip
 _OPENED = frozenset(("open", "opened", "opening", "unlocked"))
 _SHUT = frozenset(("closed", "close", "shut", "closing", "locked"))
