@@ -52,9 +52,9 @@ def who_speaks(plan: CompiledPlan, login_name: str, topic: str, said: Said) -> W
 
 
 def called(plan: CompiledPlan, who: Who, said: Said) -> Said:
-    """A button that the plan calls an alarm is one: what its maker says is only that it was pressed."""
+    """A reading as the plan calls its sensor: a button that is there for help is a press. Its maker only says that it was pressed."""
     sensor = plan.sensors.get(who.subject)
-    if said.kind != "reading" or said.what != "button" or sensor is None or sensor.kind not in PRESS_KINDS:
+    if said.what != "button" or sensor is None or sensor.kind not in PRESS_KINDS:
         return said
     return structs.replace(said, kind="press", what=PRESS_KINDS[sensor.kind], value="")
 

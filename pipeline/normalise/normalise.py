@@ -72,7 +72,7 @@ class Normaliser:
             if isinstance(taken, RefusedError):
                 self._reject(source, kept, taken, out)
                 continue
-            self._count([observation for _, observation in taken], out)
+            self._count(taken, out)
             found += taken
         return found
 
@@ -88,7 +88,8 @@ class Normaliser:
                 if item.retained and one.seen_at_us is None and one.kind != "press":
                     raise RefusedError("too_old", "kept by the broker, and it does not say of when it is")
                 who = who_speaks(self.plan, item.login, item.topic, one)
-                one = called(self.plan, who, one)
+                if one.kind == "reading":
+                    one = called(self.plan, who, one)
                 observation = gate(one, who, item.received_at_us, item.clock_trusted, self.plan, self.horizon_us)
             except RefusedError as error:
                 refused = refused or error
@@ -121,10 +122,11 @@ class Normaliser:
         ]
 
     @staticmethod
-    def _count(taken: list[Fix | Other], out: Normalised) -> None:
+    def _count(taken: list[tuple[str, Fix | Other]], out: Normalised) -> None:
         """One outcome: flagged, where what the message is about is a fix with a mark."""
         out.counts["inputs"] += 1
-        marks = flagged(taken[0].flags) if taken and isinstance(taken[0], Fix) else []
+        first = taken[0][1] if taken else None
+        marks = flagged(first.flags) if isinstance(first, Fix) and first.flags else []
         out.counts["flagged" if marks else "accepted"] += 1
         for mark in marks:
             out.counts[f"flagged:{mark}"] += 1

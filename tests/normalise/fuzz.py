@@ -86,6 +86,10 @@ SHADOW = {
         "reported": {"ts": NOW_S * 1000, "latlng": "35.0,73.0", "alt": 900, "ang": 80, "sat": 9, "sp": 36, "236": 1}
     }
 }
+MESH = {
+    "from": 2712847316, "sender": "!7efeee00", "id": 452664778, "type": "position", "timestamp": NOW_S,
+    "payload": {"latitude_i": 350_000_000, "longitude_i": 730_000_000, "altitude": 900, "time": NOW_S, "precision_bits": 32},
+}  # fmt: skip
 FLAT = {
     "imei": "3563",
     "timestamp": str(NOW_S),
@@ -120,6 +124,7 @@ JSON_BASES: dict[str, list[Any]] = {
     "shelly": [SHELLY, {"sensor": {"state": "open", "is_valid": True}, "bat": {"value": 87}, "tmp": {"value": 21.5, "units": "C"}}],
     "tasmota": [ZB, {"Time": "2026-05-28T20:26:40Z", "Button1": {"Action": "SINGLE"}, "AM2301": {"Temperature": 20}, "TempUnit": "C"}],
     "teltonika": [SHADOW, FLAT],
+    "meshtastic": [MESH],
     "zigbee2mqtt": [
         {"contact": True, "tamper": False, "battery": 97, "linkquality": 120, "last_seen": NOW_S * 1000},
         {"action": "emergency", "occupancy": True, "last_seen": "2026-05-28T20:26:40Z", "device": {"friendlyName": SENSOR}},

@@ -11,6 +11,7 @@ from pipeline.normalise.formats import (
     chirpstack,
     homeassistant,
     lorawan,
+    meshtastic,
     native,
     nmea,
     owntracks,
@@ -37,6 +38,7 @@ FORMATS: dict[str, Format] = {
     "homeassistant": homeassistant.FORMAT,
     "shelly": shelly.FORMAT,
     "tasmota": tasmota.FORMAT,
+    "meshtastic": meshtastic.FORMAT,
     "teltonika": teltonika.FORMAT,
     "zigbee2mqtt": zigbee2mqtt.FORMAT,
 }
