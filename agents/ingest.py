@@ -1,4 +1,4 @@
-"""ingest: the broker, its spool, and the way from there into `rahdar.raw`; and the Ticks, so that time is data for everybody behind."""
+"""ingest: the broker or the bridge to one, its spool, and the way from there into `rahdar.raw`; and the Ticks, so that time is data for everybody behind."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import random
 import socket
 from collections.abc import Awaitable
-from typing import Any, cast
+from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
 
 import faust
@@ -16,6 +16,7 @@ import faust
 from agents.transport import RAW_RECORDS, make_app
 from pipeline.clock import Clock
 from pipeline.ingest.batcher import LONGEST_S, Batcher
+from pipeline.ingest.bridge import Bridge, parse_address
 from pipeline.ingest.broker import EmbeddedBroker, Tls
 from pipeline.ingest.credentials import Verifier, read_credentials
 from pipeline.ingest.spool import Spool
@@ -35,6 +36,18 @@ CURSOR_S = 0.25
 """The cursor moves this often: what it lags behind is sent again after a crash, and counts once."""
 
 
+class Edge(Protocol):
+    """Where messages come in: what it accepts is in the spool."""
+
+    async def start(self) -> None: ...
+
+    async def shutdown(self) -> None: ...
+
+    def healthy(self) -> bool:
+        """Nothing is being missed, and nothing was since this was last asked: the next Tick says so."""
+        ...
+
+
 class IngestStage:
     def __init__(self, app: faust.App, settings: Settings, plan: CompiledPlan, clock: Clock) -> None:
         self.settings = settings
@@ -48,18 +61,23 @@ class IngestStage:
         self._handed = self.spool.decided if not self.spool.reader().behind else 0
         """Up to this id everything was handed to the producer, or was refused."""
         self._moved = asyncio.Event()
+        self._edge: Edge | None = None
 
-    def broker(self) -> EmbeddedBroker:
-        """Raises CredentialsError, OSError, ValueError."""
+    def edge(self) -> Edge:
+        """The embedded broker, or the bridge to the one that the setting names. Raises CredentialsError, OSError, ValueError."""
         s = self.settings
         url = urlsplit(s.mqtt_url)
-        if url.scheme != "embedded":
-            raise ValueError(f"RAHDAR_MQTT_URL is {s.mqtt_url!r}: this version runs the embedded broker only")
         tls = None
         if s.mqtt_tls_cert_file and s.mqtt_tls_key_file:
-            tls = Tls(s.mqtt_tls_cert_file, s.mqtt_tls_key_file, s.mqtt_tls_ca_file)
-        passwords = read_credentials(s.mqtt_passwords_file) if s.mqtt_passwords_file else None
-        return EmbeddedBroker(url.hostname or "127.0.0.1", url.port or 1883, self.spool, Verifier(passwords), tls)
+            ca = s.mqtt_tls_ca_file
+            tls = Tls(s.mqtt_tls_cert_file, s.mqtt_tls_key_file, ca, ca.with_name("crl.pem") if ca else None)
+        if url.scheme != "embedded":
+            self._edge = Bridge(parse_address(s.mqtt_url), self.spool, s.var / "bridge", tls, s.mqtt_tls_ca_file)
+            return self._edge
+        file = s.mqtt_passwords_file
+        verifier = Verifier(read_credentials(file) if file else None, file)
+        self._edge = EmbeddedBroker(url.hostname or "127.0.0.1", url.port or 1883, self.spool, verifier, tls)
+        return self._edge
 
     async def send(self, key: bytes, cell_partition: int, batch: RawBatch) -> Awaitable[Any]:
         """Hand it to the producer, which keeps the order; wait out what stops it."""
@@ -138,7 +156,8 @@ class IngestStage:
             while self._handed < before:
                 self._moved.clear()
                 await self._moved.wait()
-            tick = Tick(source=self.source, at_us=at_us, healthy=True, clock_trusted=trusted)
+            healthy = self._edge is not None and self._edge.healthy()
+            tick = Tick(source=self.source, at_us=at_us, healthy=healthy, clock_trusted=trusted)
             batch = RawBatch(RAW_VERSION, self.source, self.plan.hash, [], [tick])
             async with self._order:
                 sent = [await self.send(TICK_KEY, partition, batch) for partition in range(self.n)]
@@ -157,10 +176,10 @@ async def run_ingest(settings: Settings, plan: CompiledPlan, clock: Clock, stop:
         logging.getLogger(name).setLevel(logging.ERROR)
     app = make_app("rahdar-ingest", settings.log_url)
     stage = IngestStage(app, settings, plan, clock)
-    broker = stage.broker()
+    edge = stage.edge()
     await app.start()
     work = [asyncio.ensure_future(stage.forward()), asyncio.ensure_future(stage.tick())]
-    await broker.start()
+    await edge.start()
     log.info("ingest: ready on %s", settings.mqtt_url)
     stopping = asyncio.ensure_future(stop.wait())
     try:
@@ -172,7 +191,7 @@ async def run_ingest(settings: Settings, plan: CompiledPlan, clock: Clock, stop:
                 os._exit(70)
     finally:
         stopping.cancel()
-        await broker.shutdown()
+        await edge.shutdown()
         await stage.spool.close()
         for task in work:
             task.cancel()

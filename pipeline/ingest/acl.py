@@ -1,24 +1,61 @@
-"""What a login may publish and hear: its own topics, nothing else."""
+"""What a login may publish and hear: its own topics, nothing else. For the embedded broker as functions, for Mosquitto as a file."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from pipeline.normalise.formats import FORMATS
 
+SPOKEN = (*FORMATS, "receipt")
+OWNTRACKS = ("event", "waypoint", "waypoints", "status", "dump", "steps", "card")
+INGEST, NOTIFY = "rahdar-ingest", "rahdar-notify"
+"""Logins of our own; no device may have one that begins like them."""
+
 _SHARD = r"[A-Za-z0-9_-]{1,32}"
-_V1 = re.compile(rf"v1/{_SHARD}/([A-Za-z0-9_-]{{1,32}})/({'|'.join([*FORMATS, 'receipt'])})(/[A-Za-z0-9_-]{{1,32}})?\Z")
-_OWNTRACKS = re.compile(
-    r"owntracks/([A-Za-z0-9_-]{1,32})/[A-Za-z0-9_.-]{1,64}(/(event|waypoint|waypoints|status|dump|steps|card))?\Z"
-)
+_ANY = "|".join(SPOKEN)
+# No device of a gateway is called like a format: to a broker that lets in a name with a slash (a certificate for "a/native" that
+# our authority would not have made), v1/0/a/native/native is a topic of its own; here it would be one of a's.
+_V1 = re.compile(rf"v1/{_SHARD}/([A-Za-z0-9_-]{{1,32}})/({_ANY})(/(?!({_ANY})\Z)[A-Za-z0-9_-]{{1,32}})?\Z")
+_OWNTRACKS = re.compile(rf"owntracks/([A-Za-z0-9_-]{{1,32}})/[A-Za-z0-9_.-]{{1,64}}(/({'|'.join(OWNTRACKS)}))?\Z")
 _DOWN = re.compile(rf"v1/(?:\+|{_SHARD})/([A-Za-z0-9_-]{{1,32}})/down\Z")
 
 
 def may_publish(login: str, topic: str) -> bool:
-    found = _V1.match(topic) or _OWNTRACKS.match(topic)
-    return found is not None and found[1] == login
+    return login_of(topic) == login
 
 
 def may_subscribe(login: str, topic_filter: str) -> bool:
     found = _DOWN.match(topic_filter)
     return found is not None and found[1] == login
+
+
+def login_of(topic: str) -> str | None:
+    """Whose topic this is; None: nobody's."""
+    found = _V1.match(topic) or _OWNTRACKS.match(topic)
+    return found[1] if found else None
+
+
+def filters(shard: str | None) -> list[str]:
+    """What the bridge subscribes to: one shard of `v1`, or OwnTracks' own topics (the shard `owntracks`), or all (None)."""
+    own = [f"owntracks/+/+{more}" for more in ("", *(f"/{name}" for name in OWNTRACKS))]
+    if shard == "owntracks":
+        return own
+    ours = [f"v1/{shard or '+'}/+/{name}{more}" for name in SPOKEN for more in ("", "/+")]
+    return ours if shard else ours + own
+
+
+def mosquitto_acl(shards: Iterable[str] = (), shut_out: Iterable[str] = ()) -> str:
+    """Mosquitto's `acl_file`. `%u` is who the broker found it to be. Never `#` below a login: a device would write its own downlink.
+    `shut_out`: logins that may do nothing more, even on a connection that they still have."""
+    lines = ["# Made by `rahdar device`; changed there.", ""]
+    for user in (INGEST, *(f"{INGEST}-{shard}" for shard in shards)):
+        lines += [f"user {user}", "topic read v1/#", "topic read owntracks/#", "topic read $SYS/broker/publish/#", ""]
+    lines += [f"user {NOTIFY}", "topic write v1/+/+/down", ""]
+    for login in sorted(shut_out):
+        lines += [f"user {login}", "topic deny #", ""]
+    for name in SPOKEN:
+        lines += [f"pattern write v1/+/%u/{name}", f"pattern write v1/+/%u/{name}/+"]
+    lines += ["pattern read v1/+/%u/down", "pattern write owntracks/%u/+"]
+    lines += [f"pattern write owntracks/%u/+/{name}" for name in OWNTRACKS]
+    return "\n".join(lines) + "\n"

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-import time
 from collections import Counter, deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +28,9 @@ from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
 from amqtt.session import Session
 
 from pipeline.ingest.acl import may_publish, may_subscribe
+from pipeline.ingest.authority import AuthorityError, read_revoked
 from pipeline.ingest.credentials import LOGIN, Verifier
-from pipeline.ingest.rate import Bucket
+from pipeline.ingest.intake import Intake, RateLimitedError
 from pipeline.ingest.spool import Spool, SpoolFullError
 from pipeline.ingest.wire import PUBLISH, PacketError, PacketReader, parse_publish, read_packet
 
@@ -40,17 +40,19 @@ CONNECT_WITHIN_S = 10.0
 LONGEST_IDLE_S = 1800.0
 UNACKNOWLEDGED = 200  # messages of one connection on their way to the disk
 PAYLOAD_BYTES = 65_536
-MESSAGES_PER_S, BURST = 100.0, 20_000.0  # a day's backlog at one fix in five seconds passes at once
+REREAD_S = 2.0  # passwords and revoked certificates: how soon a lost phone is cut off
 LINK_TOPIC = "$link/"
 
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """`ca`: who signs client certificates; with it, a certificate is what lets in, and its CN is the login."""
+    """`ca`: who signs client certificates; with it, a certificate is what lets in, and its CN is the login. `crl`: which of them
+    no longer do; a file that need not be there yet."""
 
     certificate: Path
     key: Path
     ca: Path | None = None
+    crl: Path | None = None
 
 
 class Handler(BrokerProtocolHandler):  # type: ignore[misc]  # amqtt has no types
@@ -58,6 +60,12 @@ class Handler(BrokerProtocolHandler):  # type: ignore[misc]  # amqtt has no type
 
     broker: EmbeddedBroker
     packets: PacketReader
+    serial: int | None = None
+    """Of the certificate that it came with."""
+
+    def cut_off(self) -> None:
+        if self._reader_task is not None:
+            self._reader_task.cancel()
 
     def _begin(self) -> None:
         self._owed: deque[tuple[int, asyncio.Future[int]]] = deque()
@@ -127,12 +135,11 @@ class Handler(BrokerProtocolHandler):  # type: ignore[misc]  # amqtt has no type
             done.set_result(0)
             self._owe(message.packet_id, done)
             return
-        wait_s = broker.bucket(login).take(time.monotonic())
-        if wait_s > 0:
-            broker.counts["slowed"] += 1
-            await asyncio.sleep(min(wait_s, 1.0))
-        await broker.spool.room()
-        self._owe(message.packet_id, broker.spool.append(login, message.topic, message.payload))
+        await broker.intake.room()
+        kept = broker.intake.put(login, message.topic, message.payload)
+        if kept.done() and isinstance(kept.exception(), RateLimitedError):
+            raise PacketError("rate_limited")  # not acknowledged: the device still has it
+        self._owe(message.packet_id, kept)
         while len(self._owed) > UNACKNOWLEDGED:
             self._paid.clear()
             await self._paid.wait()
@@ -149,8 +156,7 @@ class Handler(BrokerProtocolHandler):  # type: ignore[misc]  # amqtt has no type
                 await self._owed[0][1]
             except SpoolFullError:
                 self.broker.counts["closed:disk"] += 1
-                if self._reader_task is not None:
-                    self._reader_task.cancel()
+                self.cut_off()
                 return
             acks = bytearray()
             while self._owed and self._owed[0][1].done() and self._owed[0][1].exception() is None:
@@ -166,7 +172,7 @@ class Handler(BrokerProtocolHandler):  # type: ignore[misc]  # amqtt has no type
 
 
 class EmbeddedBroker(Broker):  # type: ignore[misc]  # amqtt has no types
-    """`counts`: messages, ignored:…, closed:…, refused (connections), slowed."""
+    """`counts`: messages, ignored:…, closed:…, refused (connections); its intake counts what was too much."""
 
     def __init__(self, host: str, port: int, spool: Spool, verifier: Verifier, tls: Tls | None = None) -> None:
         listener: dict[str, Any] = {"type": "tcp", "bind": f"{host}:{port}", "max_connections": 2000}
@@ -179,14 +185,58 @@ class EmbeddedBroker(Broker):  # type: ignore[misc]  # amqtt has no types
         self.verifier = verifier
         self.by_certificate = tls is not None and tls.ca is not None
         self.counts: Counter[str] = Counter()
-        self._buckets: dict[str, Bucket] = {}
+        self.tls = tls
+        self.intake = Intake(spool, spool.clock)
         self._present: Counter[str] = Counter()
+        self._handlers: set[tuple[str, Handler]] = set()
+        self._revoked: frozenset[int] = frozenset()
+        self._crl_mark: tuple[int, int] | None = None
+        self._rereading: asyncio.Task[None] | None = None
 
-    def bucket(self, login: str) -> Bucket:
-        found = self._buckets.get(login)
-        if found is None:
-            found = self._buckets[login] = Bucket.full(MESSAGES_PER_S, BURST, time.monotonic())
-        return found
+    async def start(self) -> None:
+        """Raises OSError, AuthorityError, amqtt's BrokerError."""
+        if self.tls is not None and self.tls.crl is not None and self.tls.crl.exists():
+            self._reread_crl()
+        await self.intake.start()
+        await super().start()
+        self._rereading = asyncio.ensure_future(self._reread())
+
+    async def shutdown(self) -> None:
+        if self._rereading is not None:
+            self._rereading.cancel()
+        await super().shutdown()
+        await self.intake.close()
+
+    def healthy(self) -> bool:
+        """It is in the same process as who asks."""
+        return True
+
+    async def _reread(self) -> None:
+        """Who was shut out since is cut off, also on a connection that is open."""
+        while True:
+            await asyncio.sleep(REREAD_S)
+            changed = await asyncio.to_thread(self.verifier.refresh)
+            try:
+                await asyncio.to_thread(self._reread_crl)
+            except (OSError, AuthorityError) as error:
+                log.error("revoked certificates stay as they were: %s", error)
+            for login, handler in list(self._handlers):
+                if (not self.by_certificate and login in changed) or handler.serial in self._revoked:
+                    self.counts["closed:revoked"] += 1
+                    log.warning("%s is shut out", login)
+                    handler.cut_off()
+
+    def _reread_crl(self) -> None:
+        if self.tls is None or self.tls.ca is None or self.tls.crl is None:
+            return
+        try:
+            found = self.tls.crl.stat()
+        except FileNotFoundError:
+            return  # none yet; and one that is gone takes nothing back
+        mark = (found.st_mtime_ns, found.st_ino)
+        if mark != self._crl_mark:
+            self._crl_mark = mark
+            self._revoked = read_revoked(self.tls.crl, self.tls.ca)
 
     @staticmethod
     def _create_ssl_context(listener: Any) -> ssl.SSLContext:
@@ -229,6 +279,7 @@ class EmbeddedBroker(Broker):  # type: ignore[misc]  # amqtt has no types
             await writer.close()
             raise MQTTError("not authorised")
         session.username, session.password = login, None
+        serial = _serial(session)
         session.client_id = f"{login}/{session.client_id}"
         known = self._sessions.get(session.client_id)
         if session.clean_session:
@@ -253,6 +304,7 @@ class EmbeddedBroker(Broker):  # type: ignore[misc]  # amqtt has no types
         handler = made
         assert isinstance(handler, Handler)
         handler.broker = self
+        handler.serial = serial
         handler.packets = reader
         return handler, session
 
@@ -261,6 +313,8 @@ class EmbeddedBroker(Broker):  # type: ignore[misc]  # amqtt has no types
         if self.by_certificate:
             certificate: Any = session.ssl_object.getpeercert() if session.ssl_object else None
             names = [v for rdn in (certificate or {}).get("subject", ()) for k, v in rdn if k == "commonName"]
+            if _serial(session) in self._revoked:
+                return None
             return names[0] if len(names) == 1 and LOGIN.match(names[0]) else None
         if await self.verifier.verify(session.username, session.password):
             return str(session.username)
@@ -271,12 +325,16 @@ class EmbeddedBroker(Broker):  # type: ignore[misc]  # amqtt has no types
 
     async def _client_message_loop(self, client_session: Session, handler: BrokerProtocolHandler) -> None:
         login = client_session.username or ""
+        assert isinstance(handler, Handler)
+        me = (login, handler)
+        self._handlers.add(me)
         self._present[login] += 1
         if self._present[login] == 1:
             self._tell_link(login, b"online")
         try:
             await super()._client_message_loop(client_session, handler)
         finally:
+            self._handlers.discard(me)
             self._present[login] -= 1
             if not self._present[login]:
                 del self._present[login]
@@ -303,7 +361,13 @@ class EmbeddedBroker(Broker):  # type: ignore[misc]  # amqtt has no types
             return
         login = session.username or ""
         if topic and data and len(data) <= PAYLOAD_BYTES and may_publish(login, topic):
-            self.spool.append(login, topic, bytes(data)).add_done_callback(lambda kept: kept.exception())
+            self.intake.put(login, topic, bytes(data)).add_done_callback(lambda kept: kept.exception())
 
     async def retain_message(self, *_: Any, **__: Any) -> None:
         """Nothing is retained."""
+
+
+def _serial(session: Session) -> int | None:
+    certificate: Any = session.ssl_object.getpeercert() if session.ssl_object else None
+    number = (certificate or {}).get("serialNumber")
+    return int(number, 16) if number else None

@@ -1,4 +1,4 @@
-"""A token bucket per login: what comes too fast waits on the wire, and is not lost."""
+"""A token bucket per login: what comes too fast waits its turn, and is not lost."""
 
 from __future__ import annotations
 
@@ -18,9 +18,15 @@ class Bucket:
     def full(cls, per_s: float, burst: float, now_s: float) -> Bucket:
         return cls(per_s, burst, burst, now_s)
 
-    def take(self, now_s: float) -> float:
-        """Use one token; returns how long to wait before going on, 0 while there are some."""
+    def spend(self, now_s: float, cost: float = 1.0, reserve: float = 0.0) -> bool:
+        """Use `cost` tokens if that leaves `reserve` of them; else nothing is used."""
         self.tokens = min(self.burst, self.tokens + (now_s - self.at_s) * self.per_s)
         self.at_s = now_s
-        self.tokens -= 1.0
-        return 0.0 if self.tokens >= 0 else -self.tokens / self.per_s
+        if self.tokens < cost + reserve:
+            return False
+        self.tokens -= cost
+        return True
+
+    def due_s(self, cost: float = 1.0, reserve: float = 0.0) -> float:
+        """How long after the last look `spend` will succeed."""
+        return max(0.0, (cost + reserve - self.tokens) / self.per_s)

@@ -27,7 +27,7 @@ log = logging.getLogger("rahdar.ingest")
 SEGMENT_BYTES = 16 * 1024 * 1024
 WAITING_BYTES = 64 * 1024 * 1024
 BEHIND_US = 2_000_000
-MOST_FRESH = 5000
+MOST_FRESH_BYTES = 4 * 1024 * 1024
 LARGEST = 1 << 17  # no record is as large as this
 _HEAD = struct.Struct("<II")
 _encode = msgspec.msgpack.Encoder().encode
@@ -41,10 +41,17 @@ class SpoolFullError(Exception):
 class Spool:
     """One writer and one reader, in one process. `clock_trusted` is False while the clock is behind what was already stamped."""
 
-    def __init__(self, directory: Path, clock: Clock, segment_bytes: int = SEGMENT_BYTES) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        clock: Clock,
+        segment_bytes: int = SEGMENT_BYTES,
+        most_fresh_bytes: int = MOST_FRESH_BYTES,
+    ) -> None:
         self.directory = directory
         self.clock = clock
         self.segment_bytes = segment_bytes
+        self.most_fresh_bytes = most_fresh_bytes
         self.durable = asyncio.Event()
         """Set when something new is on disk; the reader clears it."""
         self.refused = 0
@@ -56,6 +63,7 @@ class Spool:
         """Up to this id every item is on disk or was refused."""
         self.fresh: list[RawItem] = []
         """Items that are on disk and not yet read, the newest; kept so that a reader that keeps up reads no file."""
+        self._fresh_bytes = 0
         self._waiting: list[tuple[bytes, asyncio.Future[int], RawItem]] = []
         self._waiting_bytes = 0
         self._wake = asyncio.Event()
@@ -168,9 +176,11 @@ class Spool:
                 continue
             self.accepted += len(waiting)
             self.newest = waiting[-1][2].id
-            if len(self.fresh) + len(waiting) > MOST_FRESH:
-                self.fresh.clear()
-            self.fresh += [item for _, _, item in waiting]
+            self._fresh_bytes += sum(len(data) for data, _, _ in waiting)
+            if self._fresh_bytes > self.most_fresh_bytes:
+                self.take_fresh()
+            else:
+                self.fresh += [item for _, _, item in waiting]
             self._decide(self.newest)
             for _, future, item in waiting:
                 if not future.done():
@@ -211,6 +221,10 @@ class Spool:
             self._fd = -1
 
     # ---- reading ------------------------------------------------------------------------------------------------------
+
+    def take_fresh(self) -> None:
+        """They were read, or are too many to be kept: from here on it is the file's."""
+        self.fresh, self._fresh_bytes = [], 0
 
     def reader(self) -> SpoolReader:
         """From behind the cursor on."""
@@ -271,7 +285,7 @@ class SpoolReader:
         items = [item for item in self._spool.fresh if item.id > self._after]
         if not items or items[0].id != self._after + 1:
             return []
-        self._spool.fresh = []
+        self._spool.take_fresh()
         self._after = items[-1].id
         self._path = None  # the file is found again by the id
         return items
