@@ -16,7 +16,7 @@ from pipeline.normalise.formats import FORMATS, guess, nmea, read
 from pipeline.normalise.formats.backlog import elements, is_array
 from pipeline.normalise.formats.said import MOST_BYTES, Said, instant
 from pipeline.normalise.gate import HORIZON_US, Who, flagged, gate
-from pipeline.normalise.identity import format_of, topic_device
+from pipeline.normalise.identity import called, format_of, topic_device
 from pipeline.normalise.reasons import Reason, RefusedError
 from pipeline.plan.model import CompiledPlan
 
@@ -34,6 +34,7 @@ class Outcome:
     reason: str | None = None
     detail: str | None = None
     observation: Fix | Other | None = None
+    beside: tuple[Fix | Other, ...] = ()  # what else the input said, behind what it is about
 
 
 class Reader:
@@ -131,17 +132,20 @@ class Reader:
             return next(out for out in found if out.outcome == "rejected")
         first = taken[0][1]
         beside = ", ".join(f"{one.what or one.kind} {one.value}".strip() for one, _ in taken[1:])
-        return replace(first, detail=f"beside it: {beside}"[:200]) if beside else first
+        more = tuple(out.observation for _, out in taken[1:] if out.observation is not None)
+        return replace(first, detail=f"beside it: {beside}"[:200], beside=more) if more else first
 
     def _judge(self, name: str, line: int, form: str, said: Said) -> Outcome:
-        if (
-            said.seen_at_us is None
-        ):  # what is not dated was seen when it came; of a file that is not known: with its neighbour
-            said.seen_at_us = said.received_at_us if said.received_at_us is not None else self._last_us
-        self._last_us = said.seen_at_us
+        seen_at_us = said.seen_at_us
+        if seen_at_us is None:  # what is not dated was seen when it came; in a file without that, with its neighbour
+            seen_at_us = self._last_us if said.received_at_us is None else said.received_at_us
+            said.seen_at_us = seen_at_us
+        self._last_us = seen_at_us
+        received = seen_at_us if said.received_at_us is None else said.received_at_us
         try:
             who = self._who(said)
-            received = said.received_at_us if said.received_at_us is not None else said.seen_at_us
+            if self.plan is not None and said.kind == "reading":
+                said = called(self.plan, who, said)
             observation = gate(said, who, received, True, self.plan, self.horizon_us)
         except RefusedError as refused:
             return Outcome(name, line, form, "rejected", refused.reason, refused.detail)
@@ -298,7 +302,7 @@ def read_observations(
     for path in paths:
         for outcome in reader.read(path):
             if outcome.observation is not None:
-                taken.append(outcome.observation)
+                taken += [outcome.observation, *outcome.beside]
             elif outcome.outcome == "rejected":
                 rejected.append(outcome)
     return taken, rejected

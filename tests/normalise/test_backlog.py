@@ -80,6 +80,17 @@ def test_of_a_backlog_that_is_too_large_the_presses_are_heard_and_the_rest_is_co
         assert isinstance(press, Press) and (press.what, press.seen_at_us) == ("duress", T0 - 7 * SECOND)
 
 
+@pytest.mark.parametrize("records", [500, 1500])
+def test_the_press_in_a_long_backlog_of_another_format_is_heard(records: int) -> None:
+    record_of = b'{"imei":"1","ts":1780000000000,"lat":35,"lon":73,"sp":"0","sat":"9","text":"%s"%s}'
+    quiet, pressing = record_of % (b"x" * 200, b""), record_of % (b"x" * 200, b',"236":1')
+    payload = b"[" + b",".join([quiet] * (records // 2) + [pressing] + [quiet] * (records // 2)) + b"]"
+    for sent in (payload, payload[:-7]):
+        out = record(item(sent, form="teltonika"))
+        assert [one.what for one in observations(out) if isinstance(one, Press)] == ["sos"]
+        assert out.counts == {"inputs": 2, "accepted": 1, "rejected": 1, "rejected:oversized": 1}
+
+
 @pytest.mark.parametrize(
     "payload",
     [

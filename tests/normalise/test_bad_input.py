@@ -149,7 +149,11 @@ def test_size_comes_first(form: str, size: int, reason: str) -> None:
 
 @pytest.mark.parametrize("form", sorted(FORMATS))
 def test_an_unknown_login_is_told_as_one(form: str) -> None:
-    payload = fix(form) if form in TRACKERS else b'{"contact":true,"Contact":1,"bat":{"value":3}}'
+    payload = (
+        fix(form)
+        if form in TRACKERS
+        else b'{"contact":true,"Contact":1,"bat":{"value":3},"from":1,"type":"position","timestamp":1780000000,"payload":{"latitude_i":1}}'
+    )
     assert outcome(item(payload, login="nobody", form=form)) == "unknown_device"
 
 

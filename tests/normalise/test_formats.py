@@ -16,8 +16,9 @@ from pipeline.ingest.acl import may_publish
 from pipeline.model.observation import Fix, Press, Reading
 from pipeline.model.wire import RawBatch
 from pipeline.normalise import formats
-from pipeline.normalise.files import Reader, unwrapped
+from pipeline.normalise.files import Reader, read_observations, unwrapped
 from pipeline.normalise.formats import FORMATS, Format, by_topic, device_in
+from pipeline.normalise.gate import HORIZON_US
 from pipeline.normalise.normalise import Normaliser
 from pipeline.plan import schema
 from tests.normalise.builders import SENSOR, T0, TRACKER, item, observations, only, small_plan
@@ -148,3 +149,14 @@ def test_a_session_of_all_kinds_is_read_in_order(tmp_path: Path) -> None:
     door = found[1].observation
     assert isinstance(door, Reading)
     assert (door.sensor, door.what, door.value, door.seen_at_us) == ("gate-door", "door", "open", T0)
+
+
+def test_what_is_said_beside_is_taken_from_a_file_as_well(tmp_path: Path) -> None:
+    path = tmp_path / "x.log"
+    path.write_bytes(b'zigbee2mqtt/s1-d0 {"contact":true,"tamper":true,"last_seen":"2026-05-28T20:26:40Z"}')
+    taken, rejected = read_observations([path], small_plan(), None, HORIZON_US)
+    assert [(one.sensor, one.what, one.value) for one in taken if isinstance(one, Reading)] == [
+        ("s1", "door", "closed"),
+        ("s1", "tamper", "detected"),
+    ]
+    assert not rejected

@@ -22,7 +22,7 @@ from pipeline.normalise.formats import (
     ttn,
     zigbee2mqtt,
 )
-from pipeline.normalise.formats.backlog import elements, is_array
+from pipeline.normalise.formats.backlog import elements, is_array, parts
 from pipeline.normalise.formats.said import MOST_BYTES, Format, Said
 from pipeline.normalise.reasons import RefusedError
 
@@ -44,6 +44,7 @@ FORMATS: dict[str, Format] = {
 }
 _TOPICS = [(name, re.compile(form.topic)) for name, form in FORMATS.items() if form.topic]
 MOST_TO_LOOK_AT = 1 << 20  # of a message that is too large: this much is searched for presses
+MOST_PARTS_TO_LOOK_AT = 4000
 
 Read = tuple[bytes, list[Said] | RefusedError]
 
@@ -57,14 +58,14 @@ def read(name: str, payload: bytes, topic: str = "") -> Iterator[Read]:
     if len(payload) > MOST_BYTES:
         yield from _oversized(name, payload, topic, too_large(payload))
         return
-    parts = [payload]
+    inputs = [payload]
     if form.arrays and is_array(payload):
         try:
-            parts = elements(payload)
+            inputs = elements(payload)
         except RefusedError as refused:
             yield from _oversized(name, payload, topic, refused)
             return
-    for part in parts:
+    for part in inputs:
         yield part, _decoded(form, part, topic)
 
 
@@ -92,9 +93,11 @@ def _oversized(name: str, payload: bytes, topic: str, refused: RefusedError) -> 
     pressed: list[Said] = []
     if name == "native":
         pressed = native.presses(payload[:MOST_TO_LOOK_AT])
-    elif len(payload) <= MOST_TO_LOOK_AT and not is_array(payload):
-        told = _decoded(FORMATS[name], payload, topic)
-        pressed = [said for said in told if said.kind == "press"] if isinstance(told, list) else []
+    elif len(payload) <= MOST_TO_LOOK_AT:
+        form = FORMATS[name]
+        for part in parts(payload)[:MOST_PARTS_TO_LOOK_AT] if form.arrays and is_array(payload) else [payload]:
+            told = _decoded(form, part, topic)
+            pressed += [said for said in told if said.kind == "press"] if isinstance(told, list) else []
     if pressed and not is_array(payload):
         yield payload, pressed
         return

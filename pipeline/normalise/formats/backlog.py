@@ -20,20 +20,25 @@ def is_array(payload: bytes) -> bool:
 
 def elements(payload: bytes) -> list[bytes]:
     """The elements of an array, whole or not. Raises RefusedError: malformed (there is none) or oversized (too many)."""
-    try:
-        parts = [bytes(raw) for raw in _raws.decode(payload)]
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        parts = salvage(payload)
-    if not parts:
+    found = parts(payload)
+    if not found:
         raise RefusedError("malformed", "an array of nothing")
-    if len(parts) > MOST_IN_ONE:
-        raise RefusedError("oversized", f"{len(parts)} observations in one message; at most {MOST_IN_ONE}")
-    return parts
+    if len(found) > MOST_IN_ONE:
+        raise RefusedError("oversized", f"{len(found)} observations in one message; at most {MOST_IN_ONE}")
+    return found
+
+
+def parts(payload: bytes) -> list[bytes]:
+    """The same, however many there are."""
+    try:
+        return [bytes(raw) for raw in _raws.decode(payload)]
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return salvage(payload)
 
 
 def salvage(payload: bytes) -> list[bytes]:
     """The elements as their brackets and commas part them, in one pass; the last holds all that could not be parted."""
-    parts: list[bytes] = []
+    found: list[bytes] = []
     start = at = payload.find(b"[") + 1
     depth = 1
     while depth and (mark := _MARK.search(payload, at)):
@@ -48,8 +53,8 @@ def salvage(payload: bytes) -> list[bytes]:
         elif mark[0] in b"}]":
             depth -= 1
         elif depth == 1:
-            parts.append(payload[start : mark.start()])
+            found.append(payload[start : mark.start()])
             start = at
     end = at - 1 if not depth else len(payload)
-    parts += [payload[start:end], payload[at:] if not depth else b""]
-    return [part.strip() for part in parts if part.strip()]
+    found += [payload[start:end], payload[at:] if not depth else b""]
+    return [part.strip() for part in found if part.strip()]
