@@ -137,7 +137,7 @@ def parts(batch: ObservationBatch) -> list[ObservationBatch]:
         cut = slice(start, start + MOST_FIXES)
         f = batch.fixes
         columns = {name: getattr(f, name)[cut] for name in Fixes.__dataclass_fields__ if name != "names"}
-        out.append(ObservationBatch(Fixes(names=f.names, **columns), (), batch.cell, batch.plan_hash))
+        out.append(ObservationBatch(Fixes(names=f.names, **columns), (), batch.cell, batch.plan_hash, batch.source))
     return out
 
 

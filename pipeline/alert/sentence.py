@@ -19,6 +19,7 @@ LEADS = {
     "area.required": "{who} is not in {area}, where it has to be",
     "route.deviation": "{who} is {peak} off {road}",
     "stop.unscheduled": "{who} has stopped where no stop is planned",
+    "device.silent": "{who} has not been heard",
     "pipeline.stalled": "No data is coming in",
 }
 PRESSES = {"sos": "SOS from {who}", "duress": "DURESS from {who}, do not call back on speech"}

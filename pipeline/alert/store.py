@@ -21,7 +21,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from pipeline.alert.book import Decision, Step, Words, cleared, on_change, on_command, on_time
 from pipeline.model.alert import Alert, AlertEvent, Command
-from pipeline.model.episode import ChangeBatch, Episode, episode_id
+from pipeline.model.episode import Change, ChangeBatch, Episode, episode_id
 from pipeline.plan.model import CompiledPlan, RuleSetting
 
 EVENT_VERSION = 1
@@ -300,7 +300,8 @@ class AlertStore:
             if parameters:
                 turn.tx.execute(statement, parameters)
 
-    def _change(self, turn: Turn, change: Any, now_us: int) -> list[AlertEvent]:
+    def _change(self, turn: Turn, change: Change, now_us: int) -> list[AlertEvent]:
+        change = about(change)
         e: Episode = change.episode
         ids = [e.id, *change.was_ids]
         names = turn.tx.execute(_ALERTS_OF, {"ids": ids}).scalars().all()
@@ -396,6 +397,14 @@ class AlertStore:
 
 def _numbers(tx: sa.Connection) -> dict[str, int]:
     return {name: value for name, value in tx.execute(_NUMBERS)}  # noqa: C416  # rows are no pairs for dict()
+
+
+def about(change: Change) -> Change:
+    """An alert is about whom people look after: of a silent tracker its vehicle."""
+    e = change.episode
+    if e.rule != "device.silent":
+        return change
+    return msgspec.structs.replace(change, episode=msgspec.structs.replace(e, subject=e.object, object=e.subject))
 
 
 def _row(alert: Alert) -> dict[str, Any]:

@@ -58,6 +58,11 @@ def invented_plan(vehicles: int, areas: int, routes: int, seed: int, vertices: i
         for name, params in {
             "route.deviation": {"min_duration_us": 10_000_000, "high_at_m": 300.0, "critical_at_m": 1000.0},
             "stop.unscheduled": {"radius_m": 60.0, "min_duration_us": 180_000_000},
+            "device.silent": {
+                "expected_within_us": 300_000_000,
+                "reemerge_within_us": 1_200_000_000,
+                "coverage_margin_m": 600.0,
+            },
         }.items()
     }
     region = Region("r", {"en": "R"}, "Asia/Karachi", ("c",), rules, True, (72.0, 34.0, 74.6, 36.2))
@@ -184,9 +189,7 @@ def measure_core(seed: int = 1, vehicles: int = 10_000, quick: bool = False) -> 
     engine, drive = Engine(plan, 6 * 3600 * 1_000_000), Drive(plan, seed)
     for batch in drive.batches(1000, 30):
         engine.feed(batch)
-    conditions = (
-        f"{vehicles} vehicles, 1,000 areas, 20 roads of 2,000 points, rules area.*, route.deviation, stop.unscheduled"
-    )
+    conditions = f"{vehicles} vehicles, 1,000 areas, 20 roads of 2,000 points, rules area.*, route.deviation, stop.unscheduled, device.silent"
     many = 20 if quick else 100
     whole = best([timed(engine, list(drive.batches(1000, many))) for _ in range(3)])
     yield Row(

@@ -18,6 +18,7 @@ import numpy as np
 
 from pipeline.detect.engine import Engine
 from pipeline.detect.form import LEG, PAIR, ROW
+from pipeline.detect.silence import HEARD, Kept
 from pipeline.detect.translate import Layout, layout_of, translate
 
 VERSION = 1
@@ -27,7 +28,7 @@ MARK_US = 300_000_000
 LAYOUT_BLOCK = 1 << 20
 _KEY = struct.Struct(">cQQI")  # kind, epoch, checkpoint, block
 EPOCH_KEY = b"epoch"
-FORM = f"{ROW}{PAIR}{LEG}"
+FORM = f"{ROW}{PAIR}{LEG}{HEARD}"
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
@@ -43,6 +44,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
 class Block(msgspec.Struct, frozen=True, array_like=True):
     entries: list[Entry]
     presses: list[tuple[str, int]]
+    heard: Kept | None = None
 
 
 class Manifest(msgspec.Struct, frozen=True, array_like=True):
@@ -145,6 +147,8 @@ class Recovery:
                 self._listed_bytes += len(self._blocks[block_key])
                 entries.update((entry.vehicle, entry) for entry in block.entries)
                 engine.presses.update(block.presses)
+                if block.heard is not None:
+                    engine.silence.restore(block.heard)
             self._presses_known = set(engine.presses)
             engine.received_us = valid.received_us
             same_plan = valid.plan_hash == engine.plan.hash
@@ -188,7 +192,8 @@ class Recovery:
             (i, at) for i, at in engine.presses.items() if at >= horizon and (whole or i not in self._presses_known)
         ]
         self._presses_known = set(engine.presses)
-        blocks = self._cut(entries, presses, epoch)
+        heard = engine.silence.dump(whole) if engine.silence.on else None
+        blocks = self._cut(entries, presses, heard, epoch)
         layout: list[tuple[bytes, bytes]] = []
         if not self._layout:
             self._layout = _KEY.pack(b"b", epoch, self._number, LAYOUT_BLOCK)
@@ -220,7 +225,9 @@ class Recovery:
         engine.dirty_slots.clear()
         return Checkpoint(layout + blocks, (key, _encode(manifest)), tombstones)
 
-    def _cut(self, entries: list[Entry], presses: list[tuple[str, int]], epoch: int) -> list[tuple[bytes, bytes]]:
+    def _cut(
+        self, entries: list[Entry], presses: list[tuple[str, int]], heard: Kept | None, epoch: int
+    ) -> list[tuple[bytes, bytes]]:
         blocks: list[tuple[bytes, bytes]] = []
         waiting: list[Entry] = []
         size = 0
@@ -228,7 +235,7 @@ class Recovery:
         def flush() -> None:
             nonlocal size
             key = _KEY.pack(b"b", epoch, self._number, len(blocks))
-            blocks.append((key, _encode(Block(list(waiting), presses if not blocks else []))))
+            blocks.append((key, _encode(Block(list(waiting), *((presses, heard) if not blocks else ([], None))))))
             waiting.clear()
             size = 0
 
@@ -238,7 +245,7 @@ class Recovery:
                 flush()
             waiting.append(entry)
             size += length
-        if waiting or presses:
+        if waiting or presses or heard:
             flush()
         return blocks
 

@@ -26,6 +26,7 @@ from pipeline.detect.form import OUT
 from pipeline.detect.places import Names
 from pipeline.detect.rewind import EVERY_FIXES, Keyframes, behind, merge
 from pipeline.detect.scan import DONE, OUT_FULL, scan
+from pipeline.detect.silence import Silence, ticks
 from pipeline.detect.state import Vehicles
 from pipeline.detect.tables import Tables, build_tables
 from pipeline.detect.tell import Account, account, fold, kind_of, overlap, press_episode, same, still_open
@@ -61,6 +62,7 @@ class Engine:
         self.dirty_slots: set[int] = set()
         self.presses: dict[str, int] = {}
         self.received_us = 0
+        self.silence = Silence(plan, self.tables, horizon_us)
         self._names = Names(self.tables, self._slot)
         self._slots: dict[str, int] = {}
         self._series = frame(plan.projection)
@@ -70,7 +72,7 @@ class Engine:
     @property
     def dirty(self) -> bool:
         """Has anything changed that a checkpoint has to hold?"""
-        return bool(self.dirty_slots)
+        return bool(self.dirty_slots) or self.silence.dirty
 
     def slot_of(self, vehicle: str) -> int | None:
         return self._slots.get(vehicle)
@@ -108,6 +110,12 @@ class Engine:
             if late:
                 for slot in np.unique(fixes["slot"][use == OUT_OF_ORDER]):
                     changes += self._rewind(int(slot), fixes[(use == OUT_OF_ORDER) & (fixes["slot"] == slot)])
+        if self.silence.on:
+            if fixes is not None and use is not None:
+                self.silence.hear(fixes, use, batch.source)
+            for tick in ticks(batch.others):
+                self.silence.tick(tick)
+            changes += self.silence.changes()
         return changes
 
     def _presses(self, batch: ObservationBatch) -> list[Change]:

@@ -192,16 +192,21 @@ class _Head(msgspec.Struct, frozen=True, array_like=True):
     names: list[str]
     n: int
     others: list[Placed]
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ObservationBatch:
-    """A record of `rahdar.observations`: the unit of processing. Its order is fixes, with `others` placed between them."""
+    """A record of `rahdar.observations`: the unit of processing. Its order is fixes, with `others` placed between them.
+
+    `source`: which ingest took them, whose Ticks therefore say how long nothing came.
+    """
 
     fixes: Fixes
     others: tuple[Placed, ...] = ()
     cell: str = ""
     plan_hash: str = ""
+    source: str = ""
 
 
 NO_FIXES = columns([])
@@ -213,7 +218,9 @@ _head_decoder = msgspec.msgpack.Decoder(_Head)
 
 def encode_observations(batch: ObservationBatch) -> bytes:
     fixes = batch.fixes
-    head = _head_encoder.encode(_Head(batch.cell, batch.plan_hash, list(fixes.names), len(fixes), list(batch.others)))
+    head = _head_encoder.encode(
+        _Head(batch.cell, batch.plan_hash, list(fixes.names), len(fixes), list(batch.others), batch.source)
+    )
     parts = [_PREFIX.pack(_MAGIC, OBSERVATIONS_VERSION, len(head)), head]
     parts += [np.ascontiguousarray(getattr(fixes, name), dtype).tobytes() for name, dtype in COLUMNS]
     return b"".join(parts)
@@ -238,7 +245,8 @@ def decode_observations(data: bytes) -> ObservationBatch:
         raise WireError(f"not an observations record: {error}") from error
     if offset != len(data):
         raise WireError(f"observations record has {len(data) - offset} bytes too many")
-    return ObservationBatch(Fixes(names=tuple(head.names), **arrays), tuple(head.others), head.cell, head.plan_hash)
+    fixes = Fixes(names=tuple(head.names), **arrays)
+    return ObservationBatch(fixes, tuple(head.others), head.cell, head.plan_hash, head.source)
 
 
 @dataclass(slots=True)
@@ -247,6 +255,7 @@ class BatchBuilder:
 
     cell: str = ""
     plan_hash: str = ""
+    source: str = ""
     fixes: list[Fix] = field(default_factory=list)
     others: list[Placed] = field(default_factory=list)
 
@@ -264,4 +273,4 @@ class BatchBuilder:
         return len(self.fixes) + len(self.others)
 
     def build(self) -> ObservationBatch:
-        return ObservationBatch(columns(self.fixes), tuple(self.others), self.cell, self.plan_hash)
+        return ObservationBatch(columns(self.fixes), tuple(self.others), self.cell, self.plan_hash, self.source)

@@ -65,13 +65,18 @@ RULES: dict[str, RuleSpec] = {
         "radius_m": Param(60, 5, 2000, "a parked phone drifts by 20 to 40 m under rock walls"),
         "min_duration": _duration(180, 5, 86_400, "longer than a herd of goats, shorter than a puncture"),
     }),
+    "device.silent": RuleSpec({
+        "expected_within": _duration(300, 60, 86_400, "thirty reports at one in ten seconds: no valley side is that long"),
+        "reemerge_within": _duration(1200, 60, 86_400, "a tunnel of 12 min and a halt at its mouth; in coverage gaps and tunnels"),
+        "coverage_margin_m": Param(600, 0, 20_000, "the last report before a gap at 70 km/h, one in 30 s"),
+    }),
     "sos.pressed": RuleSpec(always_live=True),
     "pipeline.stalled": RuleSpec(),
     "route.reversed": _LATER, "route.late": _LATER, "checkpoint.missed": _LATER, "speed.exceeded": _LATER,
     "convoy.separated": _LATER, "escort.missing": _LATER, "movement.unauthorised": _LATER,
     "position.implausible": _LATER,
     "sensor.alarm": _LATER, "sensor.tamper": _LATER, "sensor.disagrees": _LATER, "patrol.overdue": _LATER,
-    "curfew.absent": _LATER, "device.silent": _LATER, "area.blackout": _LATER, "clock.suspect": _LATER,
+    "curfew.absent": _LATER, "area.blackout": _LATER, "clock.suspect": _LATER,
 }  # fmt: skip
 
 

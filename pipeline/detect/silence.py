@@ -1,0 +1,497 @@
+"""`device.silent`: a tracker that should be heard and is not.
+
+Silence is judged over live fixes in the order of their receipt, against the Ticks of the source that took them: no clock is read, a
+backlog ends no silence, and while nobody listened (a gap between Ticks) no deadline runs. What is kept is a function of the set
+of stamps, whatever their order of arrival: of a device its first and last live fix and the pauses between that are longer than
+the shortest that any rule allows; of a source the same of its Ticks. A stamp that falls into a pause parts it in two.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import shapely
+
+from pipeline.detect.arrive import STRANGER
+from pipeline.detect.compiled import compiled
+from pipeline.detect.tables import Tables
+from pipeline.detect.tell import Account
+from pipeline.model.episode import Change, Episode, Mode, episode_id
+from pipeline.model.observation import Tick
+from pipeline.model.times import format_us
+from pipeline.plan.model import CompiledPlan, Movement, RuleSetting, Vehicle
+
+Array = npt.NDArray[Any]
+RULE = "device.silent"
+LIVE_US = 60_000_000
+BLIND_US = 15_000_000  # three Ticks are missing: nobody listened
+ANY_SOURCE = "until"  # whoever says that time passed up to an instant speaks for all
+PARKED_WITHIN_M = 50.0
+MOST_PLACES = 50_000
+PARKING = ("depot", "home", "site", "residence")
+COVERLESS = ("coverage_gap", "tunnel")
+
+HEARD = np.dtype(
+    [
+        ("first", "i8"),
+        ("last", "i8"),  # received, of the newest live fix
+        ("seen", "i8"),
+        ("due", "i8"),  # no deadline of this pause is earlier; 0: not reckoned yet
+        ("lat", "f8"),
+        ("lon", "f8"),
+        ("source", "i4"),
+        ("pauses", "i4"),
+        ("silent", "i4"),  # the pause under way has been told
+        ("dirty", "i4"),
+    ],
+    align=True,
+)
+LATE, PAUSED, RETURNED = 1, 2, 3
+_NOTE = np.dtype([("device", "i4"), ("what", "i4"), ("fix", "i4"), ("before", HEARD)], align=True)
+
+
+class Pause(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """Between two live fixes of a device, by their receipt; where the first was, and who took it."""
+
+    from_us: int
+    to_us: int
+    seen_us: int
+    lat: float
+    lon: float
+    source: str
+
+
+class Told(msgspec.Struct, frozen=True, array_like=True):
+    revision: int
+    episodes: list[Episode]
+
+
+class Kept(msgspec.Struct, array_like=True):
+    """What a checkpoint holds of it. Rows are of `HEARD`; their sources index `sources`."""
+
+    devices: list[str] = []
+    rows: bytes = b""
+    sources: list[str] = []
+    pauses: dict[str, list[Pause]] = {}
+    told: dict[str, Told] = {}
+    listening: dict[str, tuple[int, int, list[tuple[int, int]]]] = {}
+
+
+@dataclass(slots=True)
+class Listening:
+    """A source's Ticks: the first, the last, and the stretches between that were too long."""
+
+    first_us: int
+    last_us: int
+    blind: list[tuple[int, int]]
+
+    def add(self, at_us: int) -> bool:
+        """True when it changes what is behind the last Tick."""
+        if at_us >= self.last_us:
+            if at_us - self.last_us > BLIND_US:
+                self.blind.append((self.last_us, at_us))
+            self.last_us = at_us
+            return False
+        if at_us < self.first_us:
+            if self.first_us - at_us > BLIND_US:
+                self.blind.insert(0, (at_us, self.first_us))
+            self.first_us = at_us
+            return True
+        place = bisect.bisect_right(self.blind, (at_us, at_us)) - 1
+        if place < 0 or at_us >= self.blind[place][1]:
+            return False
+        start, end = self.blind.pop(place)
+        parts = [(a, b) for a, b in ((start, at_us), (at_us, end)) if b - a > BLIND_US]
+        self.blind[place:place] = parts
+        return True
+
+    def awake(self, start_us: int, length_us: int) -> int:
+        """When somebody has listened for so long since `start_us`."""
+        end = start_us + length_us
+        for a, b in self.blind:
+            if b <= start_us:
+                continue
+            if a >= end:
+                break
+            end += b - max(a, start_us)
+        return end
+
+
+@compiled
+def _newer(f: Any, row: Any) -> bool:
+    if f.seen != row.seen:
+        return bool(f.seen > row.seen)
+    return bool(f.lon > row.lon or (f.lon == row.lon and f.lat > row.lat))
+
+
+@compiled
+def _note(heard: Any, fixes: Any, use: Any, source: int, floor: int, notes: Any) -> int:
+    """Move on what is heard of each device; say of whom more has to be done. Returns how many notes were made."""
+    n = 0
+    for i in range(len(fixes)):
+        f = fixes[i]
+        if use[i] == STRANGER or f.device >= len(heard) or f.received - f.seen > LIVE_US:
+            continue
+        row = heard[f.device]
+        what = 0
+        if row.first == 0:
+            row.first = f.received
+        elif f.received > row.last:
+            if f.received - row.last > floor:
+                what = PAUSED
+            elif row.silent != 0:
+                what = RETURNED
+        elif f.received == row.last:
+            # several fixes came in one message: the pause behind it begins where the newest of them was
+            if not _newer(f, row):
+                continue
+            if row.silent != 0:
+                what = RETURNED
+        elif f.received < row.first or row.pauses != 0:
+            what = LATE
+        if what != 0:
+            note = notes[n]
+            note.device = f.device
+            note.what = what
+            note.fix = i
+            note.before.last = row.last
+            note.before.seen = row.seen
+            note.before.lat = row.lat
+            note.before.lon = row.lon
+            note.before.source = row.source
+            n += 1
+        if f.received >= row.last:
+            row.last = f.received
+            row.seen = f.seen
+            row.lat = f.lat
+            row.lon = f.lon
+            row.source = source
+            row.due = 0
+            row.dirty = 1
+    return n
+
+
+class _Watched(NamedTuple):
+    """A device, and what is expected of it."""
+
+    device: str
+    vehicle: Vehicle
+    setting: RuleSetting
+    movements: tuple[Movement, ...]
+
+
+def _watched(plan: CompiledPlan) -> dict[str, _Watched]:
+    found = {}
+    for vehicle in plan.vehicles.values():
+        setting = plan.regions[vehicle.region].rules.get(RULE)
+        if setting is None or setting.mode == "off" or (setting.roles and vehicle.role not in setting.roles):
+            continue
+        mine = tuple(sorted((m for m in plan.movements if vehicle.id in m.vehicles), key=lambda m: (m.starts_us, m.id)))
+        for device in vehicle.devices:
+            found[device] = _Watched(device, vehicle, setting, mine)
+    return found
+
+
+class Silence:
+    """The rule over one partition. `on` False: no region of the plan has it."""
+
+    def __init__(self, plan: CompiledPlan, tables: Tables, horizon_us: int | None) -> None:
+        self.plan = plan
+        self.horizon_us = horizon_us
+        self.watched = _watched(plan)
+        self.on = bool(self.watched)
+        self.dirty = False
+        self._ids = sorted(tables.device_place, key=lambda d: tables.device_place[d][0]) if self.on else []
+        self._place = {device: i for i, device in enumerate(self._ids)}
+        self._heard: Array = np.zeros(len(self._ids), HEARD)
+        self._expected = np.array([d in self.watched for d in self._ids], bool)
+        self._floor = int(min((w.setting.params["expected_within_us"] for w in self.watched.values()), default=0))
+        self._pauses: dict[int, list[Pause]] = {}
+        self._told: dict[int, Told] = {}
+        self._sources: list[str] = []
+        self._listening: dict[str, Listening] = {}
+        self._now_us = 0
+        self._ticked = False
+        self._touched: set[int] = set()
+        self._pending: set[int] = set()
+        self._coverless = [a.polygon for a in plan.areas if a.kind in COVERLESS]
+        self._parking = [a for a in plan.areas if a.kind in PARKING]
+        self._places: dict[tuple[str, float, float], tuple[int, bool]] = {}
+        self._notes: Array = np.zeros(0, _NOTE)
+
+    # ---- taking in ------------------------------------------------------------------------------------------------------
+
+    def hear(self, fixes: Array, use: Array, source: str) -> None:
+        """Fixes of one source, as rows; those of strangers are passed over."""
+        if source not in self._sources:
+            self._sources.append(source)
+        place = self._sources.index(source)
+        if len(self._notes) < len(fixes):
+            self._notes = np.zeros(2 * len(fixes), _NOTE)
+        n = _note(self._heard, fixes, use, place, self._floor, self._notes)
+        self.dirty = True
+        for note in self._notes[:n]:
+            device = int(note["device"])
+            f, before = fixes[note["fix"]], note["before"]
+            self._touched.add(device)
+            if note["what"] == PAUSED:
+                pause = Pause(
+                    int(before["last"]),
+                    int(f["received"]),
+                    int(before["seen"]),
+                    float(before["lat"]),
+                    float(before["lon"]),
+                    self._sources[before["source"]],
+                )
+                bisect.insort(self._pauses.setdefault(device, []), pause)
+            elif note["what"] == LATE:
+                at = Pause(int(f["received"]), 0, int(f["seen"]), float(f["lat"]), float(f["lon"]), source)
+                self._part(device, at)
+            self._heard[device]["pauses"] = len(self._pauses.get(device, ()))
+
+    def _part(self, device: int, at: Pause) -> None:
+        """A live fix that arrives after younger ones; `at` is the pause that would begin with it."""
+        row = self._heard[device]
+        pauses = self._pauses.setdefault(device, [])
+        row["dirty"] = 1
+        if at.from_us < row["first"]:
+            if row["first"] - at.from_us > self._floor:
+                pauses.insert(0, msgspec.structs.replace(at, to_us=int(row["first"])))
+            row["first"] = at.from_us
+            return
+        for i, whole in enumerate(pauses):
+            if whole.from_us == at.from_us and (at.seen_us, at.lon, at.lat) > (whole.seen_us, whole.lon, whole.lat):
+                pauses[i] = msgspec.structs.replace(at, to_us=whole.to_us)
+            elif whole.from_us < at.from_us < whole.to_us:
+                parts = (
+                    msgspec.structs.replace(whole, to_us=at.from_us),
+                    msgspec.structs.replace(at, to_us=whole.to_us),
+                )
+                pauses[i : i + 1] = [p for p in parts if p.to_us - p.from_us > self._floor]
+                return
+
+    def tick(self, tick: Tick) -> None:
+        listening = self._listening.get(tick.source)
+        if listening is None:
+            self._listening[tick.source] = Listening(tick.at_us, tick.at_us, [])
+        elif listening.add(tick.at_us):
+            self._touched.update(self._pauses, np.flatnonzero(self._heard["silent"]).tolist())
+            self._heard["due"] = 0
+        self._now_us = max(self._now_us, tick.at_us)
+        self._ticked = True
+
+    # ---- judging --------------------------------------------------------------------------------------------------------
+
+    def changes(self) -> list[Change]:
+        """What is now to be told that was not, and what was told and no longer holds."""
+        if self._ticked:
+            self._ticked = False
+            self._touched.update(self._due(), self._pending)
+        out: list[Change] = []
+        for device in sorted(self._touched):
+            out += self._differences(device)
+        self._touched.clear()
+        return out
+
+    def _due(self) -> list[int]:
+        """Whose pause may now be too long."""
+        rows = self._heard
+        due = (rows["last"] != 0) & (rows["silent"] == 0) & self._expected
+        due &= np.maximum(rows["last"] + self._floor, rows["due"]) <= self._now_us
+        found: list[int] = np.flatnonzero(due).tolist()
+        return found
+
+    def _differences(self, device: int) -> Iterator[Change]:
+        watched = self.watched.get(self._ids[device])
+        if watched is None:
+            return
+        told = self._told.get(device)
+        before = {e.id: e for e in told.episodes} if told else {}
+        revision = told.revision if told else 0
+        after = {e.id: e for e in self._judge(device, watched)}
+        gone = [e for e in before.values() if e.id not in after]
+
+        def change(kind: Any, episode: Episode, was: tuple[str, ...] = ()) -> Change:
+            nonlocal revision
+            revision += 1
+            mode: Mode = watched.setting.mode
+            now_us = max(self._now_us, episode.ended_at_us or 0)
+            account = Account(episode, mode, now_us, now_us)
+            return account.change(kind, revision, watched.vehicle.cell, self.plan.hash, was)
+
+        for episode in after.values():
+            old = before.get(episode.id)
+            if old == episode:
+                continue
+            if old is not None:
+                yield change("end" if old.ended_at_us is None and episode.ended_at_us is not None else "amend", episode)
+                continue
+            was = tuple(e.id for e in gone if _overlap(e, episode))
+            if was:
+                gone = [e for e in gone if e.id not in was]
+                yield change("amend", episode, was)
+                continue
+            yield change("begin", msgspec.structs.replace(episode, ended_at_us=None, peak=None))
+            if episode.ended_at_us is not None:
+                yield change("end", episode)
+        for episode in gone:
+            yield change("retract", episode)
+        row = self._heard[device]
+        row["silent"] = any(e.ended_at_us is None for e in after.values())
+        row["dirty"] = 1
+        self.dirty = True
+        if revision:
+            self._told[device] = Told(revision, list(after.values()))
+
+    def _judge(self, device: int, watched: _Watched) -> Iterator[Episode]:
+        row = self._heard[device]
+        self._forget(device)
+        self._pending.discard(device)
+        for pause in self._pauses.get(device, ()):
+            deadline = self._deadline(watched, pause)
+            if deadline is None or deadline >= pause.to_us:
+                continue
+            if deadline <= self._time(pause.source):
+                yield _episode(watched, pause, deadline, pause.to_us)
+            else:
+                self._pending.add(device)  # its fix came before the Tick that knows
+        if row["last"]:
+            source = self._sources[row["source"]]
+            now_us = self._time(source)
+            pause = Pause(int(row["last"]), now_us, int(row["seen"]), float(row["lat"]), float(row["lon"]), source)
+            deadline = self._deadline(watched, pause)
+            row["due"] = (1 << 62) if deadline is None else deadline
+            if deadline is not None and deadline <= now_us:
+                yield _episode(watched, pause, deadline, None)
+
+    def _time(self, source: str) -> int:
+        """Up to when it is known that nothing else came from there."""
+        return max((at.last_us for name, at in self._listening.items() if name in (source, ANY_SOURCE)), default=0)
+
+    def _deadline(self, watched: _Watched, pause: Pause) -> int | None:
+        """When this pause is too long; None: never."""
+        within, parked = self._expected_at(watched, pause.lat, pause.lon)
+        listening = self._listening.get(pause.source) or Listening(0, 0, [])
+        if not parked:
+            return listening.awake(pause.from_us, within)
+        # at home a tracker may be off: until a movement needs it
+        for movement in watched.movements:
+            deadline = listening.awake(max(pause.from_us, movement.starts_us), within)
+            if pause.from_us < movement.ends_us and deadline < movement.ends_us:
+                return deadline
+        return None
+
+    def _expected_at(self, watched: _Watched, lat: float, lon: float) -> tuple[int, bool]:
+        """How long a tracker may be silent that was last heard there, and whether it was parked. Kept: a pause is judged often."""
+        key = watched.device, lat, lon
+        known = self._places.get(key)
+        if known is not None:
+            return known
+        params = watched.setting.params
+        x, y = self.plan.projection.to_xy([lat], [lon])
+        here = shapely.Point(float(x[0]), float(y[0]))
+        within = int(params["expected_within_us"])
+        if any(polygon.distance(here) <= params["coverage_margin_m"] for polygon in self._coverless):
+            within = max(within, int(params["reemerge_within_us"]))
+        parked = any(
+            (area.id in watched.vehicle.home_areas or area.kind == "depot")
+            and area.polygon.distance(here) <= PARKED_WITHIN_M
+            for area in self._parking
+        )
+        if len(self._places) >= MOST_PLACES:
+            self._places.clear()
+        self._places[key] = within, parked
+        return within, parked
+
+    def _forget(self, device: int) -> None:
+        if self.horizon_us is None:
+            return
+        oldest = self._now_us - 2 * self.horizon_us
+        pauses = self._pauses.get(device)
+        if not pauses or pauses[0].to_us >= oldest:
+            return
+        self._pauses[device] = [p for p in pauses if p.to_us >= oldest]
+        told = self._told.get(device)
+        if told:
+            kept = [e for e in told.episodes if e.ended_at_us is None or e.ended_at_us >= oldest]
+            self._told[device] = Told(told.revision, kept)
+
+    # ---- keeping --------------------------------------------------------------------------------------------------------
+
+    def dump(self, whole: bool) -> Kept:
+        """What changed since the last call; all of it when `whole`."""
+        rows = self._heard
+        which = np.flatnonzero(rows["last"] if whole else rows["dirty"])
+        rows["dirty"] = 0
+        self.dirty = False
+        ids = {int(i): self._ids[i] for i in which}
+        return Kept(
+            devices=list(ids.values()),
+            rows=rows[which].tobytes(),
+            sources=list(self._sources),
+            pauses={name: self._pauses[i] for i, name in ids.items() if self._pauses.get(i)},
+            told={name: self._told[i] for i, name in ids.items() if i in self._told},
+            listening={name: (at.first_us, at.last_us, at.blind) for name, at in self._listening.items()},
+        )
+
+    def restore(self, kept: Kept) -> None:
+        """Take over what `dump` gave, in the order in which it gave it."""
+        for name, (first, last, blind) in kept.listening.items():
+            self._listening[name] = Listening(first, last, [(a, b) for a, b in blind])
+            self._now_us = max(self._now_us, last)
+        for name in kept.sources:
+            if name not in self._sources:
+                self._sources.append(name)
+        for name, row in zip(kept.devices, np.frombuffer(kept.rows, HEARD), strict=True):
+            place = self._place.get(name)
+            if place is None:
+                continue
+            self._heard[place] = row
+            self._heard[place]["source"] = self._sources.index(kept.sources[row["source"]])
+            self._heard[place]["due"] = 0  # under another plan it may be earlier
+            for mine, theirs in ((self._pauses, kept.pauses), (self._told, kept.told)):
+                _take(mine, place, theirs, name)
+            self._heard[place]["pauses"] = len(self._pauses.get(place, ()))
+            self._touched.add(place)
+
+
+def _take(mine: dict[int, Any], place: int, theirs: Mapping[str, Any], name: str) -> None:
+    if name in theirs:
+        mine[place] = theirs[name]
+    else:
+        mine.pop(place, None)
+
+
+def _episode(watched: _Watched, pause: Pause, began_us: int, ended_us: int | None) -> Episode:
+    return Episode(
+        id=episode_id(RULE, watched.device, watched.vehicle.id, began_us),
+        rule=RULE,
+        subject=watched.device,
+        object=watched.vehicle.id,
+        began_at_us=began_us,
+        ended_at_us=ended_us,
+        severity=watched.setting.severity,
+        peak=None if ended_us is None else round((ended_us - pause.from_us) / 1e6, 1),
+        evidence={
+            "last_heard_at": format_us(pause.from_us),
+            "lat": round(pause.lat, 6),
+            "lon": round(pause.lon, 6),
+        },
+    )
+
+
+def _overlap(a: Episode, b: Episode) -> bool:
+    end_a = a.ended_at_us or 1 << 62
+    end_b = b.ended_at_us or 1 << 62
+    return a.began_at_us < end_b and b.began_at_us < end_a
+
+
+def ticks(others: Iterable[Any]) -> Iterator[Tick]:
+    """The Ticks among what is no fix."""
+    return (placed.what for placed in others if isinstance(placed.what, Tick))
