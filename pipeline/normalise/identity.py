@@ -74,6 +74,8 @@ def _device(plan: CompiledPlan, login: Login, topic: str, said: Said) -> str:
     named = _named(topic, said)
     for name in named:
         if name in login.devices:
+            if (other := topic_device(topic)) in login.devices and other != name:
+                raise RefusedError("identity_mismatch", f"the topic of {other!r} speaks for {name!r}")
             return name
     if not named:
         raise RefusedError("unknown_device", f"gateway {login.login!r} names no device")

@@ -29,4 +29,4 @@ class RefusedError(ValueError):
     def __init__(self, reason: Reason, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason: Reason = reason
-        self.detail = detail[:200]
+        self.detail = "".join(c if c.isprintable() else "?" for c in detail[:200])  # it may quote what was sent

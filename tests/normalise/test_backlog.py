@@ -50,6 +50,13 @@ def test_a_duress_is_silent_whatever_is_broken_beside_it() -> None:
             assert pressed(payload) == ["duress"], payload
 
 
+@pytest.mark.parametrize("word", ["duress", "DURESS", "Duress", " duress "])
+def test_a_duress_is_silent_however_it_is_written(word: str) -> None:
+    whole = said("press", what=word)
+    for payload in (whole, whole[:-1], b"[" + whole, b"[" + whole[:-1] + b',"x":', whole.ljust(MOST_BYTES + 1)):
+        assert pressed(payload) == ["duress"], payload[:200]
+
+
 def test_a_broken_press_keeps_who_when_and_where() -> None:
     press = only(item(said("press", what="safe", seen_s=-5, lat=35.1, lon=73.2, seq=9, device="v1-d0")[:-1] + b',"x":'))
     assert (press.what, press.seen_at_us, press.lat, press.lon, press.seq) == ("safe", T0 - 5 * SECOND, 35.1, 73.2, 9)

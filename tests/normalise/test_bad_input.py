@@ -250,3 +250,16 @@ def test_one_bad_of_many_costs_one() -> None:
         out = record(item(b"[" + good + b",{}," + good.replace(b"35.0", b'"x"') + b"," + good + b"]", form=form))
         assert [out.counts[k] for k in ("inputs", "accepted", "rejected")] == [4, 2, 2]
     assert not [one for one in observations(out) if isinstance(one, Reading)]
+
+
+def test_a_reason_can_be_shown_and_logged_whatever_was_sent() -> None:
+    hostile = "\n2026 ERROR forged\x1b[31m\u202e\x00<b>"
+    for form in FORMATS:
+        out = record(
+            item(
+                json.dumps({hostile: 1, "kind": hostile, "_type": hostile, "type": hostile, "from": 1}).encode(),
+                form=form,
+            )
+        )
+        for reject in out.rejects:
+            assert reject.detail.isprintable(), form

@@ -26,6 +26,8 @@ ROWS = [
     (GATEWAY, "", "fix", {"device": "v1-d0"}, "identity_mismatch"),
     (GATEWAY, "/v3-d0", "fix", {}, "identity_mismatch"),
     (GATEWAY, "/v2-d0", "fix", {"vehicle": "v1"}, "identity_mismatch"),
+    (GATEWAY, "/v2-d0", "fix", {"device": "v2-d0"}, ("v2-d0", "v2")),
+    (GATEWAY, f"/{SENSOR}", "fix", {"device": "v2-d0"}, "identity_mismatch"),  # the topic names another
     ("stray", "", "fix", {}, "unknown_device"),
     ("nobody", "", "fix", {"vehicle": "v1", "device": "v1-d0"}, "unknown_device"),
 ]

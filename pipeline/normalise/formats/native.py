@@ -83,7 +83,7 @@ _KINDS = ("fix", "reading", "press", "link", "statement", "order", "tick")
 PRESSES = ("sos", "duress", "delay", "safe")
 _PRESS = re.compile(rb'"kind"\s*:\s*"press"')
 _ANOTHER = re.compile(rb'\{\s*"(?:kind|seen_at)"')
-_WHAT = re.compile(rb'"what"\s*:\s*"([a-z]*)("?)')
+_WHAT = re.compile(rb'"what"\s*:\s*"\s*([A-Za-z]*)\s*("?)')
 _WORD = {name: re.compile(rb'"%s"\s*:\s*"([^"\\]{1,40})"' % name.encode()) for name in ("subject", "device", "seen_at")}
 _NUMBER = {name: re.compile(rb'"%s"\s*:\s*(-?[0-9.]{1,20})[,}\s]' % name.encode()) for name in ("lat", "lon", "seq")}
 
@@ -161,7 +161,7 @@ def _legible(piece: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         pass
     found: dict[str, Any] = {}
-    told = [(word.decode(), bool(closed)) for word, closed in _WHAT.findall(piece)]
+    told = [(word.decode().lower(), bool(closed)) for word, closed in _WHAT.findall(piece)]
     heard = [press for press in PRESSES if any(w == press if c else w and press.startswith(w) for w, c in told)]
     if heard:
         found["what"] = "duress" if "duress" in heard else heard[0]  # in doubt the one that is silent in its vehicle
@@ -176,8 +176,7 @@ def _legible(piece: bytes) -> dict[str, Any]:
 
 def _pressed(found: dict[str, Any]) -> Said:
     """Somebody pressed. Nothing that is wrong with the rest of it is a reason."""
-    what = found.get("what")
-    said = Said(kind="press", what=what if isinstance(what, str) and what in PRESSES else "sos")
+    said = Said(kind="press", what=_press_of(found.get("what")))
     said.subject, said.device = _id(found.get("subject")), _id(found.get("device"))
     try:
         said.seen_at_us = _us(datetime.fromisoformat(found.get("seen_at", "")))
@@ -187,6 +186,12 @@ def _pressed(found: dict[str, Any]) -> Said:
     if isinstance(found.get("seq"), int) and not isinstance(found["seq"], bool) and abs(found["seq"]) < MOST_SEQ:
         said.seq = found["seq"]
     return said
+
+
+def _press_of(what: Any) -> str:
+    """What was pressed; a word that is none of ours asks for help."""
+    word = what[:32].strip().lower() if isinstance(what, str) else ""
+    return word if word in PRESSES else "sos"
 
 
 def _id(value: Any) -> str | None:
@@ -216,7 +221,7 @@ def _said(m: _Base) -> Said:
         said.kind, said.subject, said.what, said.value = "reading", m.sensor, m.what, m.value
     elif isinstance(m, _Press):
         said.kind, said.subject, said.lat, said.lon = "press", m.subject, m.lat, m.lon
-        said.what = m.what if m.what in PRESSES else "sos"
+        said.what = _press_of(m.what)
     elif isinstance(m, _Link):
         if m.state not in ("online", "offline"):
             raise RefusedError("malformed", f"state {m.state[:40]!r} is neither online nor offline")

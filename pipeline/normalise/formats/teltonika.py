@@ -10,7 +10,7 @@ Traps:
 - Every number may be a string.
 - 0/0 until the first fix (`zero_island`); later without satellites (`sat` 0) the last known place, again and again (`no_position`).
 - A clock of 2004, or of 1970, until the first fix: `too_old`.
-- AVL id 236 (alarm) 1, or `alarm`/`event` sos: somebody pressed.
+- AVL id 236 (alarm) 1, a record of priority 2 (their word for it is panic), or `alarm`/`event` sos: somebody pressed.
 - The device is its IMEI, which a gateway's plan lists; a tracker's own login need not say it.
 """
 
@@ -34,6 +34,7 @@ SPEED, COURSE, ALTITUDE = (
 )
 SATELLITES = ("satellites", "sat", "sats")
 ALARM_AVL = "236"
+PRIORITY, PANIC = ("pr", "priority"), 2
 MILLISECONDS_FROM = 100_000_000_000
 
 
@@ -65,7 +66,7 @@ def _first(at: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
 
 
 def _pressed(at: Mapping[str, Any]) -> bool:
-    if maybe(at.get(ALARM_AVL)) == 1 or words.pressed(at, any_button=False):
+    if maybe(at.get(ALARM_AVL)) == 1 or maybe(_first(at, PRIORITY)) == PANIC or words.pressed(at, any_button=False):
         return True
     return any(isinstance(at.get(key), str) and words.plain(at[key]) in words.SOS for key in ("alarm", "event", "evt"))
 
