@@ -247,3 +247,21 @@ def test_where_and_when_gpsd_says_it_was(shared: Path) -> None:
             assert any(one == pytest.approx(place, abs=2e-6) for one in ours[when]), (path.name, when)
             compared += 1
     assert compared > 600
+
+
+def test_every_sentence_that_others_test_with_has_one_outcome_and_its_place(shared: Path) -> None:
+    listed = json.loads((shared / "data/payloads/nmea/pynmea2/sentences.json").read_bytes())["sentences"]
+    assert len(listed) == 121
+    day = sentence("GPZDA,202640,28,05,2026,00,00") + b"\n"
+    placed = 0
+    for row in listed:
+        text, place = row["sentence"], row.get("expected_position")
+        out = record(item(day + text.encode(), form="nmea", trusted=False))
+        assert out.counts["inputs"] == 1
+        if not row.get("checksum_ok"):
+            assert not observations(out), text
+        for fix in observations(out):
+            assert isinstance(fix, Fix) and place, text
+            assert (fix.lat, fix.lon) == pytest.approx((place["lat"], place["lon"]), abs=1e-6)
+            placed += 1
+    assert placed >= 15
