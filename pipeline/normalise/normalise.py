@@ -11,7 +11,7 @@ from pipeline.normalise.formats import FORMATS, Said, read
 from pipeline.normalise.gate import HORIZON_US, Who, flagged, gate
 from pipeline.normalise.identity import called, format_of, who_speaks
 from pipeline.normalise.reasons import RefusedError
-from pipeline.plan.model import CompiledPlan
+from pipeline.plan.model import CompiledPlan, names_of
 
 REJECT_VERSION = 1
 LINK_TOPIC = "$link/"
@@ -35,16 +35,18 @@ class Normaliser:
     def __init__(self, plan: CompiledPlan, horizon_us: int = HORIZON_US) -> None:
         self.plan = plan
         self.horizon_us = horizon_us
+        self._places = {name: place for place, name in enumerate(names_of(plan))}
 
     def record(self, raw: RawBatch) -> Normalised:
         """One record of `rahdar.raw`; its Ticks, behind everything else, in a batch of no cell."""
         out = Normalised()
         builders: dict[str, BatchBuilder] = {}
+        places = self._places if raw.plan_hash == self.plan.hash else None
         for item in raw.items:
             for cell, observation in self._item(raw.source, item, out):
                 builder = builders.get(cell)
                 if builder is None:
-                    builder = builders[cell] = BatchBuilder(cell, raw.plan_hash, raw.source)
+                    builder = builders[cell] = BatchBuilder(cell, raw.plan_hash, raw.source, places)
                 builder.add(observation)
         if raw.ticks:
             builder = builders.setdefault("", BatchBuilder("", raw.plan_hash, raw.source))

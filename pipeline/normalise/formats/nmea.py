@@ -45,9 +45,14 @@ def parse(line: bytes) -> Any:
     try:
         return pynmea2.parse(text, check=True)
     except pynmea2.SentenceTypeError as error:
-        raise RefusedError("unsupported", str(error)) from None
+        raise RefusedError("unsupported", _said_by(error)) from None
     except (pynmea2.ParseError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
-        raise RefusedError("malformed", str(error)) from None
+        raise RefusedError("malformed", _said_by(error)) from None
+
+
+def _said_by(error: Exception) -> str:
+    """The library's sentence, without the fields that it puts behind it."""
+    return str(error.args[0] if error.args else error)
 
 
 @dataclass
