@@ -265,3 +265,9 @@ def test_every_sentence_that_others_test_with_has_one_outcome_and_its_place(shar
             assert (fix.lat, fix.lon) == pytest.approx((place["lat"], place["lon"]), abs=1e-6)
             placed += 1
     assert placed >= 15
+
+
+def test_a_wrong_checksum_is_told_in_a_sentence() -> None:
+    (reject,) = record(item(sentence(RMC).replace(b"3500", b"3501"), form="nmea")).rejects
+    assert reject.detail.startswith("checksum does not match")
+    assert "[" not in reject.detail

@@ -52,7 +52,8 @@ def parse(line: bytes) -> Any:
 
 def _said_by(error: Exception) -> str:
     """The library's sentence, without the fields that it puts behind it."""
-    return str(error.args[0] if error.args else error)
+    first = error.args[0] if error.args else error
+    return str(first[0] if isinstance(first, tuple) and first else first)
 
 
 @dataclass
