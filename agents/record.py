@@ -1,24 +1,37 @@
-"""record: observations, episodes and alerts into the database for people and reports. Nobody waits for it, so it writes seldom and much."""
+"""record: observations, episodes and alerts into the database for people and reports. Nobody waits for it, so it writes seldom and much.
+
+`RAHDAR_RECORD_URL` says where. SQLite is always written: it is the desk's memory. With `influx://` a second app, in a consumer group of
+its own, writes to InfluxDB beside it, so that an InfluxDB that is away delays neither an alert nor the desk.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
+import random
+import socket
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, cast
 
 import faust
 import msgspec
 
-from agents.transport import RAW_RECORDS, on_assigned, on_revoked, seek
+from agents.transport import RAW_RECORDS, end_offset, make_app, on_assigned, on_revoked, read_topic, seek
+from pipeline.clock import Clock, scaled_clock
 from pipeline.model import topics
 from pipeline.model.alert import decode_event
-from pipeline.model.episode import decode_changes
-from pipeline.model.wire import WireError, decode_observations
+from pipeline.model.episode import Change, decode_changes
+from pipeline.model.wire import RawItem, Reject, WireError, decode_observations, decode_reject, encode_reject
 from pipeline.plan.model import CompiledPlan
+from pipeline.record.health import Health
+from pipeline.record.influx import AwayError, Influx, MisconfiguredError, SetAside, is_influx, place_of, read_token
+from pipeline.record.pending import Pending
+from pipeline.record.points import Points
+from pipeline.record.schema import SYSTEM_BUCKET
 from pipeline.record.tables import path_of
 from pipeline.record.write import Taken, Writer
 from pipeline.settings import Settings
@@ -141,7 +154,248 @@ class RecordStage:
                 event.ack()
 
 
-def record_stage(app: faust.App, settings: Settings, plan: CompiledPlan) -> RecordStage:
+INFLUX_GROUP = "rahdar-record-influx"
+MOST_LINES = 5000
+MOST_PENDING = 20_000  # lines; then the log keeps the rest
+LOOK_BACK = 200  # records of episodes: far enough to know the newest epoch
+HEALTH_EVERY_S = 5.0
+AWAY_S = (0.5, 15.0)
+MISCONFIGURED_S = 30.0
+SAY_AFTER_S = 60.0
+
+
+class InfluxSink:
+    """Takes what the topics say, writes it synchronously, and acknowledges what was answered. Ready to begin again at any time:
+    a point that is written twice is one point."""
+
+    def __init__(self, app: faust.App, settings: Settings, plan: CompiledPlan, clock: Clock, influx: Influx) -> None:
+        self.app = app
+        self.settings = settings
+        self.clock = clock
+        self.influx = influx
+        self.points = Points(plan)
+        self.pending = Pending()
+        self.health = Health(settings.var)
+        self._host = socket.gethostname()
+        self._thread = ThreadPoolExecutor(1, "influx")
+        self._epochs: dict[int, int] = {}
+        self._began: dict[str, int] = {}  # of episodes seen since the start
+        self._order = asyncio.Lock()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._generation = 0
+        n = settings.partitions
+        self.rejects = app.topic(topics.REJECTS.name, partitions=n, **RAW_RECORDS)
+        for topic, take in (
+            (app.topic(topics.OBSERVATIONS.name, partitions=n, **RAW_RECORDS), self._observations),
+            (app.topic(topics.EPISODES.name, partitions=n, **RAW_RECORDS), self._changes),
+            (app.topic(topics.ALERTS.name, partitions=1, **RAW_RECORDS), self._alert),
+            (self.rejects, self._reject),
+        ):
+            self._agent(topic, take)
+        on_revoked(app, self.revoked)
+
+    def _agent(self, topic: faust.TopicT, take: Callable[[faust.EventT[bytes]], Awaitable[None]]) -> None:
+        @self.app.agent(topic, name=f"influx-{topic.get_topic_name()}")
+        async def agent(stream: faust.StreamT[bytes]) -> None:
+            async for event in cast("faust.Stream[bytes]", stream).noack().events():
+                try:
+                    await take(event)
+                except (WireError, msgspec.MsgspecError, RecursionError) as error:
+                    m = event.message
+                    log.error("%s %d offset %d: %s", m.topic, m.partition, m.offset, error)
+                self.pending.events.append(event)
+                if self.pending.rows >= MOST_PENDING:
+                    self._room.clear()
+                    await self._room.wait()
+
+    async def _in_thread(self, call: Callable[[], Any]) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+    async def started(self) -> None:
+        self._tasks = [asyncio.ensure_future(self._guarded(w)) for w in (self._run(), self._tell_health())]
+
+    async def stopped(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._in_thread(self.influx.close)
+        self._thread.shutdown()
+
+    async def revoked(self, _: set[Any]) -> None:
+        """What was not answered yet is read again by the next owner: nobody waits for an InfluxDB that is away."""
+        self._generation += 1
+        self.pending = Pending()
+        self._epochs.clear()
+        self._room.set()
+
+    async def _guarded(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.critical("record", exc_info=True)
+            os._exit(70)
+
+    # ---- taking -------------------------------------------------------------------------------------------------------
+
+    async def _observations(self, event: faust.EventT[bytes]) -> None:
+        batch = decode_observations(event.value)
+        self.pending.add(batch, self.points)
+
+    async def _changes(self, event: faust.EventT[bytes]) -> None:
+        batch, p = decode_changes(event.value), event.message.partition
+        if p not in self._epochs:
+            self._epochs[p] = await self._epoch_before(p, event.message.offset)
+        if batch.epoch < self._epochs[p]:
+            return  # of an owner that was replaced
+        self._epochs[p] = batch.epoch
+        for change in batch.changes:
+            self.pending.put(*self.points.change(change))
+            self._began[change.episode.id] = change.episode.began_at_us
+            for gone in change.was_ids:
+                if gone != change.episode.id:
+                    await self._mark_gone(change, gone)
+
+    async def _epoch_before(self, partition: int, offset: int) -> int:
+        newest, name = 0, topics.EPISODES.name
+        start = max(0, offset - LOOK_BACK)
+        async for _, _, value in read_topic(self.settings.log_url, name, partition, start=start, end=offset):
+            if value is not None:
+                newest = max(newest, decode_changes(value).epoch)
+        return newest
+
+    async def _mark_gone(self, change: Change, gone: str) -> None:
+        """A change names what it replaces by id; the point is found by when that began."""
+        began = self._began.pop(gone, None)
+        if began is None:
+            e = change.episode
+            bucket, _ = self.points.change(change)
+            began = await self._until_answered(
+                lambda: self.influx.began_at_us(bucket, e.rule, e.subject, e.object, gone), lambda: True
+            )
+        if began is not None and began != change.episode.began_at_us:
+            self.pending.put(*self.points.replaced(change, began))
+
+    async def _alert(self, event: faust.EventT[bytes]) -> None:
+        self.pending.put(*self.points.alert(decode_event(event.value)))
+
+    async def _reject(self, event: faust.EventT[bytes]) -> None:
+        point = self.points.reject(decode_reject(event.value))
+        if point is not None:
+            self.pending.put(*point)
+
+    # ---- writing ------------------------------------------------------------------------------------------------------
+
+    async def _until_answered(self, call: Callable[[], Any], wanted: Callable[[], bool]) -> Any:
+        """An outage is not a bad point: try again, with jitter, for as long as it takes, and say so after a minute."""
+        loop = asyncio.get_running_loop()
+        since, said, pause = loop.time(), 0.0, AWAY_S[0]
+        while wanted():
+            try:
+                return await self._in_thread(call)
+            except AwayError as error:
+                self.health.retries += 1
+                now = loop.time()
+                set_up = isinstance(error, MisconfiguredError)
+                if now - said > SAY_AFTER_S and (set_up or now - since > SAY_AFTER_S):
+                    said = now
+                    log.error("cannot record, the log keeps it: %s", error)
+                pause = MISCONFIGURED_S if set_up else min(pause * 2, AWAY_S[1])
+                await asyncio.sleep(max(error.after_s, pause * random.uniform(0.5, 1.0)))  # noqa: S311  # jitter, not a secret
+        return None
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(WRITE_EVERY_S if self.pending.rows < MOST_LINES else 0)
+            await self._write()
+
+    async def _write(self) -> None:
+        if not self.pending.events:
+            return
+        taken, self.pending = self.pending, Pending()
+        self._room.set()
+        generation = self._generation
+
+        def mine() -> bool:
+            return generation == self._generation
+
+        began = asyncio.get_running_loop().time()
+        aside: list[SetAside] = []
+        for bucket, lines in taken.lines():
+            for start in range(0, len(lines), MOST_LINES):
+                some = lines[start : start + MOST_LINES]
+                aside += await self._until_answered(partial(self.influx.write, bucket, some), mine) or []
+        if not mine():
+            return
+        for bad in aside:
+            await self._keep(bad)
+        for event in taken.events:
+            event.ack()
+        self.health.wrote(taken, len(aside), asyncio.get_running_loop().time() - began)
+
+    async def _keep(self, bad: SetAside) -> None:
+        """Among the rejects, with its reason, before what it came from is acknowledged."""
+        log.error("set aside: %s: %s", bad.reason[:200], bad.line[:200])
+        item = RawItem(0, "", bad.bucket, bad.line.encode(), 0)
+        value = encode_reject(Reject(1, "record", "malformed", bad.reason[:400], item))
+        while True:
+            try:
+                await (await self.rejects.send(key=b"record", value=value, partition=0))
+                return
+            except (OSError, ConnectionError, TimeoutError) as error:
+                log.warning("cannot write to %s: %s", topics.REJECTS.name, error)
+                await asyncio.sleep(RETRY_S)
+
+    async def _tell_health(self) -> None:
+        """The gauge that the watchdogs watch. It comes late when InfluxDB is away, and then they see that it is missing."""
+        while True:
+            await asyncio.sleep(HEALTH_EVERY_S)
+            lines = self.health.lines(self._host, self.clock.now_us(), await self._backlog())
+            try:
+                await self._in_thread(partial(self.influx.write, SYSTEM_BUCKET, lines))
+            except AwayError:
+                continue
+
+    async def _backlog(self) -> int:
+        """Records that wait in the log, over all our partitions."""
+        consumer: Any = self.app.consumer
+        total = 0
+        for tp in consumer.assignment() if consumer else ():
+            committed = consumer._committed_offset.get(tp)
+            if committed is not None:
+                total += max(0, await end_offset(self.settings.log_url, tp.topic, tp.partition) - committed)
+        return total
+
+
+class RecordAndInflux:
+    """Both: the desk's memory on the app of the stage, InfluxDB on an app of its own."""
+
+    def __init__(self, memory: RecordStage, sink: InfluxSink) -> None:
+        self.memory = memory
+        self.sink = sink
+
+    async def started(self) -> None:
+        await self.memory.started()
+        await self.sink.app.start()
+        await self.sink.started()
+
+    async def stopped(self) -> None:
+        await self.sink.app.stop()
+        await self.sink.stopped()
+        await self.memory.stopped()
+
+
+def influx_sink(settings: Settings, plan: CompiledPlan) -> InfluxSink:
+    """Raises ValueError that names the setting."""
+    influx = Influx(place_of(settings.record_url), read_token(settings.influx_token_file))
+    app = make_app(INFLUX_GROUP, settings.log_url)
+    return InfluxSink(app, settings, plan, scaled_clock(settings.speed, settings.clock_anchor_us), influx)
+
+
+def record_stage(app: faust.App, settings: Settings, plan: CompiledPlan) -> RecordStage | RecordAndInflux:
     """Register record on this app."""
     stage = RecordStage(app, settings, plan)
 
@@ -159,4 +413,6 @@ def record_stage(app: faust.App, settings: Settings, plan: CompiledPlan) -> Reco
 
     on_assigned(app, stage.assigned)
     on_revoked(app, stage.revoked)
+    if is_influx(settings.record_url):
+        return RecordAndInflux(stage, influx_sink(settings, plan))
     return stage

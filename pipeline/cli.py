@@ -16,7 +16,10 @@ COMMANDS: dict[str, str] = {
     "plan": "pipeline.commands.plan:plan",
     "run": "pipeline.commands.run:run",
     "bench": "pipeline.commands.bench:bench",
+    "influx": "pipeline.commands.influx:influx",
+    "grafana": "pipeline.commands.grafana:grafana",
     "operator": "pipeline.commands.operator:operator",
+    "device": "pipeline.commands.device:device",
 }
 
 

@@ -39,6 +39,11 @@ class Settings(BaseSettings):
     """Scales the clock of ingest and alert stage; for demonstrations."""
     clock_anchor_us: int | None = None
     """The wall time at which the scaled clock began, the same for all processes; microseconds since 1970."""
+    influx_token_file: Path | None = None
+    """The writer's token, when RAHDAR_RECORD_URL is `influx://HOST:PORT/ORG`; `rahdar influx setup` makes it."""
+    grafana_url: str = "http://127.0.0.1:3000"
+    grafana_token_file: Path | None = None
+    """A service account's token, for `rahdar grafana check`."""
 
     @field_validator("log_level", mode="before")
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 SCHEMA = """
 create table if not exists positions (
@@ -30,9 +31,11 @@ create table if not exists offsets (
 
 
 def path_of(url: str) -> Path:
-    """The file of a `sqlite:///` URL. Raises ValueError for any other."""
+    """The file of a `sqlite:///` URL; beside an `influx://`, the desk's memory. Raises ValueError for any other."""
+    if url.startswith(("influx://", "influxs://")):
+        return Path(parse_qs(urlsplit(url).query).get("memory", ["var/record.sqlite"])[0])
     if not url.startswith("sqlite:///"):
-        raise ValueError(f"RAHDAR_RECORD_URL is {url!r}: this version records into sqlite:///FILE only")
+        raise ValueError(f"RAHDAR_RECORD_URL is {url!r}; give sqlite:///FILE or influx://HOST:PORT/ORG")
     return Path(url.removeprefix("sqlite:///"))
 
 
