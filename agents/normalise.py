@@ -8,6 +8,7 @@ import os
 import random
 from collections import Counter, deque
 from collections.abc import Awaitable
+from dataclasses import replace
 from typing import Any, cast
 
 import faust
@@ -137,7 +138,7 @@ def parts(batch: ObservationBatch) -> list[ObservationBatch]:
         cut = slice(start, start + MOST_FIXES)
         f = batch.fixes
         columns = {name: getattr(f, name)[cut] for name in Fixes.__dataclass_fields__ if name != "names"}
-        out.append(ObservationBatch(Fixes(names=f.names, **columns), (), batch.cell, batch.plan_hash, batch.source))
+        out.append(replace(batch, fixes=Fixes(names=f.names, **columns)))
     return out
 
 

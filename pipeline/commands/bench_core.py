@@ -25,6 +25,7 @@ from pipeline.plan.model import (
     RuleSetting,
     Schedule,
     Vehicle,
+    names_of,
 )
 
 Floats = npt.NDArray[np.float64]
@@ -111,6 +112,8 @@ class Drive:
         n = len(self.ids)
         self.route = np.arange(n) % len(plan.routes)
         self.routes = list(plan.routes.values())
+        place = {name: i for i, name in enumerate(names_of(plan))}
+        self.places = np.array([place[name] for name in self.names], np.int32)
         self.along = self.rng.uniform(5_000, 60_000, n)
         self.at_us = np.full(n, START_US, np.int64) + self.rng.integers(0, STEP_US, n)
         self.seq = np.zeros(n, np.int64)
@@ -163,7 +166,9 @@ class Drive:
         for _ in range(count):
             if place + size > len(order):
                 order, place = self.rng.permutation(len(self.ids)), 0
-            yield ObservationBatch(self.fixes(order[place : place + size]), (), "c", "bench")
+            who = order[place : place + size]
+            places = self.places[np.concatenate([who, who + len(self.ids)])]
+            yield ObservationBatch(self.fixes(who), (), "c", "bench", places=places)
             place += size
 
 

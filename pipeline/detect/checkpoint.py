@@ -185,7 +185,8 @@ class Recovery:
             or len(self._listed) >= MOST_BLOCKS
             or self._listed_bytes > 2 * self._whole_bytes + BLOCK_BYTES
         )
-        slots = range(engine.vehicles.count) if whole else sorted(s for s in engine.dirty_slots if s >= 0)
+        changed = engine.take_dirty()
+        slots = range(engine.vehicles.count) if whole else changed
         entries = [_entry(engine, slot) for slot in slots]
         horizon = 0 if engine.horizon_us is None else engine.received_us - 2 * engine.horizon_us
         presses = [
@@ -222,7 +223,6 @@ class Recovery:
         )
         key = _KEY.pack(b"m", epoch, self._number, 0)
         tombstones, self._garbage = self._garbage + gone, [key]
-        engine.dirty_slots.clear()
         return Checkpoint(layout + blocks, (key, _encode(manifest)), tombstones)
 
     def _cut(

@@ -33,7 +33,7 @@ from pipeline.detect.tell import Account, account, fold, kind_of, overlap, press
 from pipeline.model.episode import Change
 from pipeline.model.observation import Press
 from pipeline.model.wire import ObservationBatch
-from pipeline.plan.model import CompiledPlan
+from pipeline.plan.model import CompiledPlan, names_of
 
 Array = npt.NDArray[Any]
 ALARMING = ("sos", "duress")
@@ -59,12 +59,15 @@ class Engine:
         self.vehicles = Vehicles(self.tables.most_legs)
         self.keyframes = Keyframes()
         self.counts: Counter[str] = Counter()
-        self.dirty_slots: set[int] = set()
+        self._new_presses = False
         self.presses: dict[str, int] = {}
         self.received_us = 0
         self.silence = Silence(plan, self.tables, horizon_us)
         self._names = Names(self.tables, self._slot)
         self._slots: dict[str, int] = {}
+        self._by_place: Array = np.full(
+            len(names_of(plan)) + 1, -1, np.int64
+        )  # the last one: place -1, no name of the plan
         self._series = frame(plan.projection)
         self._stamp = 0
         self._out: Array = np.zeros(256, OUT)
@@ -72,7 +75,15 @@ class Engine:
     @property
     def dirty(self) -> bool:
         """Has anything changed that a checkpoint has to hold?"""
-        return bool(self.dirty_slots) or self.silence.dirty
+        return self._new_presses or self.silence.dirty or bool(self.vehicles.dirty[: self.vehicles.count].any())
+
+    def take_dirty(self) -> list[int]:
+        """The slots that changed since the last call, in order. Whoever asks has to keep them."""
+        dirty = self.vehicles.dirty[: self.vehicles.count]
+        found: list[int] = np.flatnonzero(dirty).tolist()
+        dirty[:] = False
+        self._new_presses = False
+        return found
 
     def slot_of(self, vehicle: str) -> int | None:
         return self._slots.get(vehicle)
@@ -90,6 +101,23 @@ class Engine:
     def vehicle_of(self, slot: int) -> str:
         return self.tables.vehicle_ids[int(self.vehicles.rows["vehicle"][slot])]
 
+    def _packed(self, batch: ObservationBatch) -> Array:
+        """What `Names` says of the record's names, shape (names,); by their places in the plan where the record has them."""
+        names = batch.fixes.names
+        places = batch.places
+        if (
+            places is None
+            or batch.plan_hash != self.plan.hash
+            or not -1 <= int(places.min()) <= int(places.max()) < len(self._by_place) - 1
+        ):
+            return np.fromiter(map(self._names.__getitem__, names), np.int64, len(names))
+        packed: Array = self._by_place[places]
+        for i in np.flatnonzero(packed < 0):
+            packed[i] = self._names[names[i]]
+            if places[i] >= 0:
+                self._by_place[places[i]] = packed[i]
+        return packed
+
     # ---- feeding ------------------------------------------------------------------------------------------------------
 
     def feed(self, batch: ObservationBatch) -> list[Change]:
@@ -97,8 +125,7 @@ class Engine:
         fixes = use = None
         late = 0
         if len(batch.fixes):
-            packed = np.fromiter(map(self._names.__getitem__, batch.fixes.names), np.int64, len(batch.fixes.names))
-            fixes = prepare(batch.fixes, packed, self._series)
+            fixes = prepare(batch.fixes, self._packed(batch), self._series)
             use = np.zeros(len(fixes), np.uint8)
             self._stamp += 1
             late = triage(self.vehicles.rows, self.vehicles.keys, self._stamp, fixes, use)
@@ -131,7 +158,7 @@ class Engine:
             self.presses[episode.id] = press.received_at_us
             if len(self.presses) > PRESSES_KEPT:
                 del self.presses[next(iter(self.presses))]
-            self.dirty_slots.add(-1)
+            self._new_presses = True
             told = Account(episode, "live", press.received_at_us, press.seen_at_us)
             changes.append(told.change("begin", 1, batch.cell, self.plan.hash))
         return changes
@@ -149,7 +176,7 @@ class Engine:
             changes.append(self._change(slot, said, kind_of(said), f))
         v.remember(fixes, use)
         in_order = fixes["slot"][use == 1]
-        self.dirty_slots.update(in_order.tolist())
+        v.dirty[in_order] = True
         due = in_order[v.rows["n"][in_order] >= self.keyframes.due_at(in_order)]
         for slot in set(due.tolist()):
             self._keyframe(slot)
@@ -195,8 +222,7 @@ class Engine:
         parts = []
         for batch in batches:
             if len(batch.fixes):
-                packed = np.fromiter(map(self._names.__getitem__, batch.fixes.names), np.int64, len(batch.fixes.names))
-                fixes = prepare(batch.fixes, packed, self._series)
+                fixes = prepare(batch.fixes, self._packed(batch), self._series)
                 use = np.zeros(len(fixes), np.uint8)
                 self._stamp += 1
                 triage(self.vehicles.rows, self.vehicles.keys, self._stamp, fixes, use)
@@ -250,7 +276,7 @@ class Engine:
                 self._keyframe(slot)
         after = fold([*opened, *told])
         v.replace_history(slot, np.concatenate([history[:cut], merged]))
-        self.dirty_slots.add(slot)
+        v.dirty[slot] = True
         newest = late[np.argmax(late["received"])]
         return self._difference(slot, before, after, merged, newest)
 

@@ -131,7 +131,7 @@ def _newer(f: Any, row: Any) -> bool:
 
 
 @compiled
-def _note(heard: Any, fixes: Any, use: Any, source: int, floor: int, notes: Any) -> int:
+def _note(heard: Any, fixes: Any, use: Any, source: int, floor: int, now: int, notes: Any) -> int:
     """Move on what is heard of each device; say of whom more has to be done. Returns how many notes were made."""
     n = 0
     for i in range(len(fixes)):
@@ -155,6 +155,8 @@ def _note(heard: Any, fixes: Any, use: Any, source: int, floor: int, notes: Any)
                 what = RETURNED
         elif f.received < row.first or row.pauses != 0:
             what = LATE
+        if what == 0 and f.received >= row.last and f.received + floor <= now:
+            what = RETURNED  # the Ticks that know of its deadline came before it
         if what != 0:
             note = notes[n]
             note.device = f.device
@@ -234,7 +236,7 @@ class Silence:
         place = self._sources.index(source)
         if len(self._notes) < len(fixes):
             self._notes = np.zeros(2 * len(fixes), _NOTE)
-        n = _note(self._heard, fixes, use, place, self._floor, self._notes)
+        n = _note(self._heard, fixes, use, place, self._floor, self._now_us, self._notes)
         self.dirty = True
         for note in self._notes[:n]:
             device = int(note["device"])

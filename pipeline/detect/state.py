@@ -34,6 +34,7 @@ class Vehicles:
         self.legs: Array = np.zeros((capacity, legs), LEG)
         self.keys: Array = np.zeros(capacity, KEY)
         self.revisions: Array = np.zeros(capacity, np.int64)
+        self.dirty: Array = np.zeros(capacity, bool)
         self.known_from: Array = np.zeros(capacity, np.int64)
         """History is whole for fixes seen after this."""
         self.chains: Array = np.zeros(capacity, CHAIN)
@@ -46,7 +47,7 @@ class Vehicles:
     def add(self, vehicle: int) -> int:
         slot = self.count
         if slot == len(self.rows):
-            for name in ("rows", "pairs", "legs", "keys", "revisions", "known_from", "chains"):
+            for name in ("rows", "pairs", "legs", "keys", "revisions", "dirty", "known_from", "chains"):
                 old = getattr(self, name)
                 setattr(self, name, np.concatenate([old, np.zeros_like(old)]))
         self.count += 1

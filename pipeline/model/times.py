@@ -26,4 +26,4 @@ def from_us(us: int) -> datetime:
 
 def format_us(us: int) -> str:
     """`2026-11-23T10:00:00.000000Z`: UTC with microseconds, always of one width, so that it sorts as text."""
-    return from_us(us).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return from_us(us).isoformat(timespec="microseconds")[:-6] + "Z"

@@ -7,7 +7,7 @@ so that detect hands them to the compiled scan without touching a row.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -193,13 +193,15 @@ class _Head(msgspec.Struct, frozen=True, array_like=True):
     n: int
     others: list[Placed]
     source: str = ""
+    places: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class ObservationBatch:
     """A record of `rahdar.observations`: the unit of processing. Its order is fixes, with `others` placed between them.
 
-    `source`: which ingest took them, whose Ticks therefore say how long nothing came.
+    `source`: which ingest took them, whose Ticks therefore say how long nothing came. `places`: of `fixes.names` in the sorted names of
+    the plan of `plan_hash`, -1 for others; who has that plan need not look names up. None: not said.
     """
 
     fixes: Fixes
@@ -207,6 +209,7 @@ class ObservationBatch:
     cell: str = ""
     plan_hash: str = ""
     source: str = ""
+    places: npt.NDArray[np.int32] | None = None
 
 
 NO_FIXES = columns([])
@@ -218,8 +221,9 @@ _head_decoder = msgspec.msgpack.Decoder(_Head)
 
 def encode_observations(batch: ObservationBatch) -> bytes:
     fixes = batch.fixes
+    places = b"" if batch.places is None else batch.places.astype("<i4").tobytes()
     head = _head_encoder.encode(
-        _Head(batch.cell, batch.plan_hash, list(fixes.names), len(fixes), list(batch.others), batch.source)
+        _Head(batch.cell, batch.plan_hash, list(fixes.names), len(fixes), list(batch.others), batch.source, places)
     )
     parts = [_PREFIX.pack(_MAGIC, OBSERVATIONS_VERSION, len(head)), head]
     parts += [np.ascontiguousarray(getattr(fixes, name), dtype).tobytes() for name, dtype in COLUMNS]
@@ -246,7 +250,8 @@ def decode_observations(data: bytes) -> ObservationBatch:
     if offset != len(data):
         raise WireError(f"observations record has {len(data) - offset} bytes too many")
     fixes = Fixes(names=tuple(head.names), **arrays)
-    return ObservationBatch(fixes, tuple(head.others), head.cell, head.plan_hash, head.source)
+    places = np.frombuffer(head.places, "<i4") if len(head.places) == 4 * len(head.names) > 0 else None
+    return ObservationBatch(fixes, tuple(head.others), head.cell, head.plan_hash, head.source, places)
 
 
 @dataclass(slots=True)
@@ -256,6 +261,7 @@ class BatchBuilder:
     cell: str = ""
     plan_hash: str = ""
     source: str = ""
+    places: Mapping[str, int] | None = None
     fixes: list[Fix] = field(default_factory=list)
     others: list[Placed] = field(default_factory=list)
 
@@ -273,4 +279,8 @@ class BatchBuilder:
         return len(self.fixes) + len(self.others)
 
     def build(self) -> ObservationBatch:
-        return ObservationBatch(columns(self.fixes), tuple(self.others), self.cell, self.plan_hash, self.source)
+        fixes = columns(self.fixes)
+        places = None
+        if self.places is not None and fixes.names:
+            places = np.array([self.places.get(name, -1) for name in fixes.names], np.int32)
+        return ObservationBatch(fixes, tuple(self.others), self.cell, self.plan_hash, self.source, places)

@@ -239,3 +239,8 @@ class CompiledPlan:
     def cell_of_login(self, login: str) -> str | None:
         found = self.logins.get(login)
         return found.cell if found else None
+
+
+def names_of(plan: CompiledPlan) -> list[str]:
+    """Every vehicle's and every vehicle's device's name, sorted: what a place on the wire means."""
+    return sorted({*plan.vehicles, *(device for vehicle in plan.vehicles.values() for device in vehicle.devices)})

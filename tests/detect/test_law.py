@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from typing import Any
 
@@ -16,6 +17,7 @@ from pipeline.detect.tables import build_tables
 from pipeline.model.episode import Change, Ledger
 from pipeline.model.observation import Fix, Press
 from pipeline.model.wire import BatchBuilder, ObservationBatch
+from pipeline.plan.model import names_of
 from tests.detect.plans import SECOND, T0, area, feed, fix, plan, square, watch
 
 FLEET = ("v1", "v2", "v3")
@@ -303,3 +305,25 @@ def test_a_press_is_told_once() -> None:
         ("begin", "sos.pressed", 1 * SECOND, "live"),
         ("begin", "sos.pressed", 9 * SECOND, "live"),
     ]
+
+
+def test_places_say_the_same_as_names_and_wrong_ones_are_not_used() -> None:
+    """A record with places, one whose places are of another plan, and one with places out of range."""
+    world = plan([area("a", square(0, 0, 100), watch("area.entered", 0))], vehicles=("v1", "v2"))
+    names = names_of(world)
+    fixes = [fix(t, 400 - 40 * t, 0, vehicle) for t in range(20) for vehicle in ("v2", "v1")]
+    builder = BatchBuilder("c", world.hash, "", {name: place for place, name in enumerate(names)})
+    builder.extend([*fixes, fix(30, 0, 0, "nobody")])
+    right = builder.build()
+    assert right.places is not None
+    expected = feed(Engine(world), fixes).lines()
+    assert expected
+    for record in (
+        right,
+        dataclasses.replace(right, plan_hash="another", places=right.places[::-1].copy()),
+        dataclasses.replace(right, places=np.full(len(right.places), 1000, np.int32)),
+        dataclasses.replace(right, places=None),
+    ):
+        ledger = Ledger()
+        ledger.apply(Engine(world).feed(record))
+        assert ledger.lines() == expected

@@ -109,3 +109,17 @@ def test_a_future_version_is_refused_by_name() -> None:
     data = encode_raw(RawBatch(99, "s", "h", [], []))
     with pytest.raises(WireError, match="version 99"):
         decode_raw(data)
+
+
+def test_places_of_names_come_along_and_are_for_the_engine_that_has_the_plan() -> None:
+    builder = BatchBuilder("c", "h", "ingest", {"v1": 4, "d1": 2})
+    builder.extend(
+        [Fix(vehicle="v1", device=d, seen_at_us=1, received_at_us=2, lat=35.0, lon=73.0) for d in ("d1", "d9")]
+    )
+    sent = decode_observations(encode_observations(builder.build()))
+    assert sent.source == "ingest"
+    assert sent.places is not None
+    assert dict(zip(sent.fixes.names, sent.places.tolist(), strict=True)) == {
+        name: {"v1": 4, "d1": 2}.get(name, -1) for name in sent.fixes.names
+    }
+    assert decode_observations(encode_observations(BatchBuilder("c").build())).places is None
