@@ -3,12 +3,13 @@
     python -m tests.normalise.fuzz [--payloads 1000000] [--seed 1] [--out docs/campaigns]
 
 A chunk of a thousand depends on the seed and its number alone; what is done is kept in var/fuzz, and a run that was stopped goes on
-where it was. A finding is printed with the seed and the chunk that repeat it.
+where it was, unless the code has changed. A finding is printed with the seed and the chunk that repeat it.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import os
@@ -207,8 +208,12 @@ def _json(dice: random.Random, form: str) -> bytes:
             if str(key) in PLACES:
                 node[key] = dice.choice((0, "0.0"))
     if dice.random() < 0.04 and isinstance(base, dict):
-        depth = dice.choice((10, dice.randrange(950, 1030), 20_000))
-        return json.dumps(base | {"fields": {"a": "@"}}).replace('"@"', "[" * depth + "]" * depth).encode()
+        depth = dice.choice((10, dice.randrange(900, 1030), 20_000))
+        node, key = dice.choice([*_spots(base), (base, "fields")])
+        node[key] = "@deep@"
+        nest = dice.choice(("[]", "{}"))
+        deep = "[" * depth + "]" * depth if nest == "[]" else '{"a":' * depth + "1" + "}" * depth
+        return json.dumps(base).replace('"@deep@"', deep).encode("utf-8", "surrogatepass")
     text = json.dumps(base)
     if dice.random() < 0.05:
         text = text.replace("{", '{"lat":1,"kind":"fix","lat":2,', 1)  # a key twice
@@ -390,7 +395,7 @@ def main() -> int:
     asked.add_argument("--out", type=Path, default=Path("docs/campaigns"))
     asked.add_argument("--state", type=Path, default=Path("var/fuzz"))
     a = asked.parse_args()
-    state_file = a.state / f"seed-{a.seed}.json"
+    state_file = a.state / f"seed-{a.seed}-{_code()}.json"
     state: dict[str, Any] = {"chunks": 0, "counts": {}, "longest_s": 0.0, "cpu_s": 0.0, "findings": [], "grown_mb": 0.0}
     if state_file.exists():
         state = json.loads(state_file.read_bytes())
@@ -421,6 +426,13 @@ def main() -> int:
         print(finding)
     _table(a.out, a.seed, state)
     return 1 if state["findings"] else 0
+
+
+def _code() -> str:
+    """Of what is fuzzed and of the fuzzer: another version begins anew."""
+    here = Path(__file__)
+    files = [here, *sorted((here.parent.parent.parent / "pipeline" / "normalise").rglob("*.py"))]
+    return hashlib.blake2b(b"".join(path.read_bytes() for path in files), digest_size=4).hexdigest()
 
 
 def _kept(path: Path, state: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 from pipeline.model.observation import Press, Reading
 from pipeline.model.times import format_us
 from pipeline.model.wire import RawItem
-from pipeline.normalise.formats import FORMATS, guess
+from pipeline.normalise.formats import FAULT, FORMATS, guess
 from pipeline.normalise.formats.said import MOST_BYTES
+from pipeline.normalise.reasons import RefusedError
 from tests.normalise.builders import GATEWAY, SECOND, SENSOR, T0, TRACKER, item, observations, only, outcome, record
 from tests.normalise.test_nmea import GGA, RMC, sentence
 
@@ -263,3 +265,24 @@ def test_a_reason_can_be_shown_and_logged_whatever_was_sent() -> None:
         )
         for reject in out.rejects:
             assert reject.detail.isprintable(), form
+
+
+@pytest.mark.parametrize("depth", [400, 990, 1020])
+def test_a_value_that_is_nested_deeply_is_no_fault_wherever_it_stands(depth: int) -> None:
+    deep = "[" * depth + "]" * depth
+    bodies = [
+        '{"src":@,"method":"x","params":{}}', '{"src":"shelly-1","method":"x","params":{"smoke:0":{"alarm":@},"events":[{"event":@}]}}',
+        '{"entity_id":"sensor.x","state":@,"attributes":{"device_class":@,"unit_of_measurement":@}}',
+        '{"from":1,"type":@,"payload":{}}', '{"end_device_ids":{"device_id":@},"uplink_message":{"decoded_payload":{"sos":@,"messages":[[{"type":"x","measurementValue":[@]}]]}}}',
+        '{"deviceInfo":{"devEui":@},"object":{"position":@,"gps":@}}', '{"contact":@,"action":@,"last_seen":@,"linkquality":1}',
+        '{"Time":@,"Contact":@,"Button1":{"Action":@}}', '{"state":{"reported":{"ts":@,"latlng":@}}}',
+        '{"position":{"latitude":@,"attributes":{"alarm":@}},"device":{"uniqueId":@},"event":{"type":@}}',
+        '{"_type":@,"lat":@}', '{"kind":@}', '{"kind":"press","what":@,"subject":@}',
+    ]  # fmt: skip
+    for body in bodies:
+        payload = body.replace("@", deep).encode()
+        with contextlib.suppress(RefusedError):
+            guess(payload)
+        for form in FORMATS:
+            for reject in record(item(payload, form=form)).rejects:
+                assert not reject.detail.startswith(FAULT), (form, body)

@@ -21,7 +21,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.normalise.formats import words
-from pipeline.normalise.formats.said import Format, Said, inner, instant, json_object, maybe, names, number
+from pipeline.normalise.formats.said import Format, Said, inner, instant, json_object, maybe, names, number, shown
 from pipeline.normalise.reasons import RefusedError
 
 OPENINGS = ("door", "window", "garage_door", "opening", "lock", "garage", "gate")
@@ -93,11 +93,11 @@ def _said(domain: str, state: Any, attributes: dict[str, Any], entity: str) -> S
         value, unit = maybe(state), attributes.get("unit_of_measurement")
         if value is not None and (kind, unit) == ("temperature", "°F"):
             value, unit = round((value - 32) / 1.8, 3), "°C"
-        measured = MEASURED.get((str(kind), str(unit)))
+        measured = MEASURED.get((shown(kind), shown(unit)))
         if value is not None and abs(value) < 1e6 and measured:
             return Said(kind="reading", what=measured, value=value, aside=True)
     raise RefusedError(
-        "unsupported", f"{entity[:80]} is {str(state)[:40]}: no state of a sensor or tracker that is known here"
+        "unsupported", f"{entity[:80]} is {shown(state)}: no state of a sensor or tracker that is known here"
     )
 
 

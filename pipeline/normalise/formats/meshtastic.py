@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.normalise.formats.said import Format, Said, inner, json_object, maybe, names, number, unix
+from pipeline.normalise.formats.said import Format, Said, inner, json_object, maybe, names, number, shown, unix
 from pipeline.normalise.reasons import RefusedError
 
 DEGREES = 1e-7
@@ -47,7 +47,7 @@ def decode(payload: bytes, topic: str = "") -> Said:
             seq=seq,
         )
     if kind != "position":
-        raise RefusedError("unsupported", f"type {str(kind)[:40]!r}")
+        raise RefusedError("unsupported", f"type {shown(kind)!r}")
     if seen_at_us is None:
         raise RefusedError("malformed", "neither time nor timestamp")
     lat, lon = number(heard.get("latitude_i"), "latitude_i"), number(heard.get("longitude_i"), "longitude_i")

@@ -105,6 +105,11 @@ def names(*candidates: Any) -> tuple[str, ...]:
     )
 
 
+def shown(value: Any) -> str:
+    """For people: text, or what it is. (A nested value may be nested too deeply to be written.)"""
+    return value[:40] if isinstance(value, str) else type(value).__name__
+
+
 def in_calendar(us: int, shown: str) -> int:
     """The instant as it is. A zone can carry the first and the last day out of the calendar: then it raises RefusedError."""
     try:

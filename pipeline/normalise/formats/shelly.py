@@ -17,7 +17,7 @@ import re
 from typing import Any
 
 from pipeline.normalise.formats import words
-from pipeline.normalise.formats.said import Format, Said, inner, json_object, names, unix
+from pipeline.normalise.formats.said import Format, Said, inner, json_object, names, shown, unix
 from pipeline.normalise.reasons import RefusedError
 
 _SINGLE = re.compile(r"(?:.*/)?shellies/[^/]+/sensor/(?P<what>[a-z_]+)")
@@ -108,7 +108,7 @@ def _event(event: dict[str, Any], known_as: tuple[str, ...]) -> list[Said]:
 
 
 def _looks(m: dict[str, Any]) -> bool:
-    if isinstance(m.get("method"), str) and "params" in m and "shelly" in str(m.get("src"))[:64].lower():
+    if isinstance(m.get("method"), str) and "params" in m and "shelly" in shown(m.get("src")).lower():
         return True
     return "bat" in m and any(key in m for key in ("sensor", "motion", "accel", "flood", "smoke"))
 

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.normalise.formats import words
-from pipeline.normalise.formats.said import Said, instant, maybe, number
+from pipeline.normalise.formats.said import Said, instant, maybe, number, shown
 from pipeline.normalise.reasons import RefusedError
 
 LAT = ("latitude", "lat", "gpslatitude")
@@ -72,8 +72,9 @@ def _flat(decoded: Mapping[str, Any]) -> dict[str, Any]:
             if isinstance(entry, dict) and isinstance(entry.get("type"), str):
                 value = entry.get("measurementValue")
                 values[entry["type"]] = value
-                if isinstance(value, list) and "sos" in str(value[:MOST_LISTED])[:1000].lower():
-                    values["sos"] = True  # Event Status: [{"eventName": "SOS event."}]
+                for event in value[:MOST_LISTED] if isinstance(value, list) else []:
+                    if isinstance(event, dict) and shown(event.get("eventName")).lower().startswith("sos"):
+                        values["sos"] = True
     return values
 
 
