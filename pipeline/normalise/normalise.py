@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from pipeline.model.observation import Fix, Link, Other
 from pipeline.model.wire import BatchBuilder, ObservationBatch, RawBatch, RawItem, Reject
-from pipeline.normalise.formats import FORMATS, Said, read
+from pipeline.normalise.formats import FAULT, FORMATS, Said, read
 from pipeline.normalise.gate import HORIZON_US, Who, flagged, gate
 from pipeline.normalise.identity import called, format_of, who_speaks
 from pipeline.normalise.reasons import RefusedError
@@ -95,6 +95,9 @@ class Normaliser:
                 observation = gate(one, who, item.received_at_us, item.clock_trusted, self.plan, self.horizon_us)
             except RefusedError as error:
                 refused = refused or error
+                continue
+            except Exception as error:  # noqa: BLE001  # a fault of ours must not stop the stream: the bytes are kept
+                refused = refused or RefusedError("undecoded", f"{FAULT}: {type(error).__name__}: {error}")
                 continue
             taken.append((who.cell or UNREGISTERED, observation))
             told = told or not one.aside

@@ -11,7 +11,7 @@ import pytest
 from pipeline.model.observation import Press, Reading
 from pipeline.model.times import format_us
 from pipeline.model.wire import RawItem
-from pipeline.normalise.formats import FAULT, FORMATS, guess
+from pipeline.normalise.formats import FAULT, FORMATS, Format, Said, guess
 from pipeline.normalise.formats.said import MOST_BYTES
 from pipeline.normalise.reasons import RefusedError
 from tests.normalise.builders import GATEWAY, SECOND, SENSOR, T0, TRACKER, item, observations, only, outcome, record
@@ -286,3 +286,17 @@ def test_a_value_that_is_nested_deeply_is_no_fault_wherever_it_stands(depth: int
         for form in FORMATS:
             for reject in record(item(payload, form=form)).rejects:
                 assert not reject.detail.startswith(FAULT), (form, body)
+
+
+def test_a_fault_of_ours_costs_one_message_and_keeps_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(payload: bytes, topic: str) -> Said:
+        if payload == b"{}":
+            raise KeyError("x")
+        return Said(lat=35.0, lon=73.0, seq=1 << 70)  # what no column holds
+
+    monkeypatch.setitem(FORMATS, "traccar", Format(broken))
+    sent_three = [item(b"{}", form="traccar"), item(b"{ }", form="traccar"), item(fix("owntracks"), form="owntracks")]
+    out = record(*sent_three)
+    assert out.counts == {"inputs": 3, "rejected": 2, "rejected:undecoded": 2, "accepted": 1}
+    assert [reject.item for reject in out.rejects] == sent_three[:2]
+    assert all(reject.detail.startswith(FAULT) for reject in out.rejects)
