@@ -194,6 +194,8 @@ def test_a_gateway_speaks_for_its_listed_devices_only(form: str, uplink: Any) ->
         ({"battery": 90}, "accepted"),
         ({"DOOR_OPEN_STATUS": 1}, "accepted"),
         ({"magnet_status": "ajar"}, "unsupported"),
+        ({"moisture": 1}, "unsupported"),  # of soil, in per cent
+        ({"position": 0}, "unsupported"),  # of a cover, in per cent
         ({"temperature": 1e300}, "unsupported"),
         ({"latitude": 35, "longitude": 73}, "identity_mismatch"),  # the sensor is no tracker
         ({"latitude": 35, "longitude": 73, "battery": 90}, "identity_mismatch"),

@@ -22,7 +22,7 @@ OPEN, CLOSED, DETECTED, CLEAR = "open", "closed", "detected", "clear"
 # The order in which a message's readings are weighed: the first that it has is what it is about.
 ALARMS: dict[str, tuple[str, ...]] = {
     "smoke": ("smoke", "smokealarm", "smokestatus", "smokedetected", "fire", "firealarm"),
-    "gas": ("gas", "gasalarm", "gasstatus", "carbonmonoxide", "coalarm", "gasdetected", "leakage", "combustiblegas"),
+    "gas": ("gas", "gasalarm", "gasstatus", "carbonmonoxide", "coalarm", "gasdetected", "combustiblegas"),
     "door": ("door", "doorstatus", "doorstate", "magnet", "magnetstatus", "reed", "reedstatus", "reedstate", "window",
              "windowstatus", "opening", "garagedoor", "contactstatus", "contactstate", "dooropen", "dooropenstatus", "open",
              "hallstatus", "contact"),
@@ -35,7 +35,7 @@ ALARMS: dict[str, tuple[str, ...]] = {
              "anglezstatus", "position"),
     "tamper": ("tamper", "tamperstatus", "tamperalarm", "tampered", "tamperdetected", "antitheft", "demolition"),
     "water": ("water", "waterleak", "leak", "leakstatus", "waterleakstatus", "flood", "waterleakagestatus", "wateralarm",
-              "moisture"),
+              "leakage", "leakdetected"),
     "sound": ("sound", "noise", "soundalarm"),
     "fault": ("fault", "faultalarm", "problem", "smokefaultalarm"),
     "power": ("powerevent", "power", "acpower", "mains", "mainspower"),
