@@ -18,17 +18,17 @@ import numpy as np
 
 from pipeline.detect.engine import Engine
 from pipeline.detect.form import LEG, PAIR, ROW
-from pipeline.detect.silence import HEARD, Kept
+from pipeline.detect.silence import HEARD
 from pipeline.detect.translate import Layout, layout_of, translate
 
-VERSION = 1
+VERSION = 2
 BLOCK_BYTES = 512 * 1024 - 4096
 MOST_BLOCKS = 48
 MARK_US = 300_000_000
 LAYOUT_BLOCK = 1 << 20
 _KEY = struct.Struct(">cQQI")  # kind, epoch, checkpoint, block
 EPOCH_KEY = b"epoch"
-FORM = f"{ROW}{PAIR}{LEG}{HEARD}"
+FORM = f"{ROW}{PAIR}{LEG}{HEARD}{VERSION}"
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
@@ -44,7 +44,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
 class Block(msgspec.Struct, frozen=True, array_like=True):
     entries: list[Entry]
     presses: list[tuple[str, int]]
-    heard: Kept | None = None
+    judged: dict[str, bytes] = {}
 
 
 class Manifest(msgspec.Struct, frozen=True, array_like=True):
@@ -147,8 +147,9 @@ class Recovery:
                 self._listed_bytes += len(self._blocks[block_key])
                 entries.update((entry.vehicle, entry) for entry in block.entries)
                 engine.presses.update(block.presses)
-                if block.heard is not None:
-                    engine.silence.restore(block.heard)
+                for judge in engine.judges:
+                    if judge.on and judge.name in block.judged:
+                        judge.restore(block.judged[judge.name])
             self._presses_known = set(engine.presses)
             engine.received_us = valid.received_us
             same_plan = valid.plan_hash == engine.plan.hash
@@ -193,8 +194,8 @@ class Recovery:
             (i, at) for i, at in engine.presses.items() if at >= horizon and (whole or i not in self._presses_known)
         ]
         self._presses_known = set(engine.presses)
-        heard = engine.silence.dump(whole) if engine.silence.on else None
-        blocks = self._cut(entries, presses, heard, epoch)
+        judged = {judge.name: judge.dump(whole) for judge in engine.judges if judge.on}
+        blocks = self._cut(entries, presses, judged, epoch)
         layout: list[tuple[bytes, bytes]] = []
         if not self._layout:
             self._layout = _KEY.pack(b"b", epoch, self._number, LAYOUT_BLOCK)
@@ -226,7 +227,7 @@ class Recovery:
         return Checkpoint(layout + blocks, (key, _encode(manifest)), tombstones)
 
     def _cut(
-        self, entries: list[Entry], presses: list[tuple[str, int]], heard: Kept | None, epoch: int
+        self, entries: list[Entry], presses: list[tuple[str, int]], judged: dict[str, bytes], epoch: int
     ) -> list[tuple[bytes, bytes]]:
         blocks: list[tuple[bytes, bytes]] = []
         waiting: list[Entry] = []
@@ -235,7 +236,7 @@ class Recovery:
         def flush() -> None:
             nonlocal size
             key = _KEY.pack(b"b", epoch, self._number, len(blocks))
-            blocks.append((key, _encode(Block(list(waiting), *((presses, heard) if not blocks else ([], None))))))
+            blocks.append((key, _encode(Block(list(waiting), *((presses, judged) if not blocks else ([], {}))))))
             waiting.clear()
             size = 0
 
@@ -245,7 +246,7 @@ class Recovery:
                 flush()
             waiting.append(entry)
             size += length
-        if waiting or presses or heard:
+        if waiting or presses or judged:
             flush()
         return blocks
 

@@ -23,10 +23,11 @@ from pipeline.detect.arrive import (
     triage,
 )
 from pipeline.detect.form import OUT
+from pipeline.detect.judge import Judge
 from pipeline.detect.places import Names
 from pipeline.detect.rewind import EVERY_FIXES, Keyframes, behind, merge
 from pipeline.detect.scan import DONE, OUT_FULL, scan
-from pipeline.detect.silence import Silence, ticks
+from pipeline.detect.silence import Silence
 from pipeline.detect.state import Vehicles
 from pipeline.detect.tables import Tables, build_tables
 from pipeline.detect.tell import Account, account, fold, kind_of, overlap, press_episode, same, still_open
@@ -62,7 +63,7 @@ class Engine:
         self._new_presses = False
         self.presses: dict[str, int] = {}
         self.received_us = 0
-        self.silence = Silence(plan, self.tables, horizon_us)
+        self.judges: tuple[Judge, ...] = (Silence(plan, self.tables, horizon_us),)
         self._names = Names(self.tables, self._slot)
         self._slots: dict[str, int] = {}
         self._by_place: Array = np.full(
@@ -75,7 +76,11 @@ class Engine:
     @property
     def dirty(self) -> bool:
         """Has anything changed that a checkpoint has to hold?"""
-        return self._new_presses or self.silence.dirty or bool(self.vehicles.dirty[: self.vehicles.count].any())
+        return (
+            self._new_presses
+            or any(j.dirty for j in self.judges)
+            or bool(self.vehicles.dirty[: self.vehicles.count].any())
+        )
 
     def take_dirty(self) -> list[int]:
         """The slots that changed since the last call, in order. Whoever asks has to keep them."""
@@ -137,12 +142,10 @@ class Engine:
             if late:
                 for slot in np.unique(fixes["slot"][use == OUT_OF_ORDER]):
                     changes += self._rewind(int(slot), fixes[(use == OUT_OF_ORDER) & (fixes["slot"] == slot)])
-        if self.silence.on:
-            if fixes is not None and use is not None:
-                self.silence.hear(fixes, use, batch.source)
-            for tick in ticks(batch.others):
-                self.silence.tick(tick)
-            changes += self.silence.changes()
+        for judge in self.judges:
+            if judge.on:
+                judge.take(batch, fixes, use)
+                changes += judge.changes()
         return changes
 
     def _presses(self, batch: ObservationBatch) -> list[Change]:

@@ -9,7 +9,7 @@ the shortest that any rule allows; of a source the same of its Ticks. A stamp th
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -25,6 +25,7 @@ from pipeline.detect.tell import Account
 from pipeline.model.episode import Change, Episode, Mode, episode_id
 from pipeline.model.observation import Tick
 from pipeline.model.times import format_us
+from pipeline.model.wire import ObservationBatch
 from pipeline.plan.model import CompiledPlan, Movement, RuleSetting, Vehicle
 
 Array = npt.NDArray[Any]
@@ -81,6 +82,10 @@ class Kept(msgspec.Struct, array_like=True):
     pauses: dict[str, list[Pause]] = {}
     told: dict[str, Told] = {}
     listening: dict[str, tuple[int, int, list[tuple[int, int]]]] = {}
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Kept).decode
 
 
 @dataclass(slots=True)
@@ -201,7 +206,9 @@ def _watched(plan: CompiledPlan) -> dict[str, _Watched]:
 
 
 class Silence:
-    """The rule over one partition. `on` False: no region of the plan has it."""
+    """The rule over one partition: a `Judge`."""
+
+    name = "silence"
 
     def __init__(self, plan: CompiledPlan, tables: Tables, horizon_us: int | None) -> None:
         self.plan = plan
@@ -228,6 +235,13 @@ class Silence:
         self._notes: Array = np.zeros(0, _NOTE)
 
     # ---- taking in ------------------------------------------------------------------------------------------------------
+
+    def take(self, batch: ObservationBatch, fixes: Array | None, use: Array | None) -> None:
+        if fixes is not None and use is not None:
+            self.hear(fixes, use, batch.source)
+        for placed in batch.others:
+            if isinstance(placed.what, Tick):
+                self.tick(placed.what)
 
     def hear(self, fixes: Array, use: Array, source: str) -> None:
         """Fixes of one source, as rows; those of strangers are passed over."""
@@ -426,14 +440,13 @@ class Silence:
 
     # ---- keeping --------------------------------------------------------------------------------------------------------
 
-    def dump(self, whole: bool) -> Kept:
-        """What changed since the last call; all of it when `whole`."""
+    def dump(self, whole: bool) -> bytes:
         rows = self._heard
         which = np.flatnonzero(rows["last"] if whole else rows["dirty"])
         rows["dirty"] = 0
         self.dirty = False
         ids = {int(i): self._ids[i] for i in which}
-        return Kept(
+        kept = Kept(
             devices=list(ids.values()),
             rows=rows[which].tobytes(),
             sources=list(self._sources),
@@ -441,9 +454,12 @@ class Silence:
             told={name: self._told[i] for i, name in ids.items() if i in self._told},
             listening={name: (at.first_us, at.last_us, at.blind) for name, at in self._listening.items()},
         )
+        return _encode(kept)
 
-    def restore(self, kept: Kept) -> None:
-        """Take over what `dump` gave, in the order in which it gave it."""
+    def restore(self, kept: bytes) -> None:
+        self._restore(_decode(kept))
+
+    def _restore(self, kept: Kept) -> None:
         for name, (first, last, blind) in kept.listening.items():
             self._listening[name] = Listening(first, last, [(a, b) for a, b in blind])
             self._now_us = max(self._now_us, last)
@@ -492,8 +508,3 @@ def _overlap(a: Episode, b: Episode) -> bool:
     end_a = a.ended_at_us or 1 << 62
     end_b = b.ended_at_us or 1 << 62
     return a.began_at_us < end_b and b.began_at_us < end_a
-
-
-def ticks(others: Iterable[Any]) -> Iterator[Tick]:
-    """The Ticks among what is no fix."""
-    return (placed.what for placed in others if isinstance(placed.what, Tick))
