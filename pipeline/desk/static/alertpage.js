@@ -86,9 +86,11 @@ export function alertPage(drawer, id) {
 
   /** What the rule saw; for a distance from the road, its growth. @param {any} page */
   function evidence(page) {
-    const facts = Object.entries(page.alert.evidence || {}).filter(([, v]) => ['number', 'string', 'boolean'].includes(typeof v)).slice(0, 8);
+    const { lat, lon, ...rest } = page.alert.evidence || {};
+    const place = typeof lat === 'number' && typeof lon === 'number' ? { position: `${lat.toFixed(5)}, ${lon.toFixed(5)}` } : {};
+    const facts = Object.entries({ ...rest, ...place }).filter(([, v]) => ['number', 'string', 'boolean'].includes(typeof v)).slice(0, 8);
     if (!facts.length) return p.evidence.replaceChildren();
-    return p.evidence.replaceChildren(el('h3', {}, t('EVIDENCE')), el('table', {}, facts.map(([k, v]) => el('tr', {}, el('td', { class: 'dim' }, k.replace(/_(m|s|mps|deg|us)$/, '').replace(/_/g, ' ')), el('td', { class: 'num' }, figure(k, v))))));
+    return p.evidence.replaceChildren(el('h3', {}, t('EVIDENCE')), el('table', {}, facts.map(([k, v]) => el('tr', {}, el('td', { class: 'dim' }, k.replace(/_(m|s|mps|deg|us|at)$/, '').replace(/_/g, ' ')), el('td', { class: 'num' }, figure(k, v))))));
   }
 
   function patch() {
@@ -148,6 +150,7 @@ export const heading = (course) => (course == null ? '' : `, ${t(['north', 'nort
 
 /** @param {string} name @param {any} value */
 function figure(name, value) {
+  if (name.endsWith('_at') && typeof value === 'string') return when(Date.parse(value) * 1000);
   if (typeof value !== 'number') return String(value);
   if (name.endsWith('_us')) return value > 1e15 ? clock(value) : span(value);
   if (name.endsWith('_mps')) return `${Math.round(value * 3.6)} km/h`;

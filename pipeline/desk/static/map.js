@@ -28,6 +28,21 @@ const still = matchMedia('(prefers-reduced-motion: reduce)');
 /** A circle on the ground. @param {number} lon @param {number} lat @param {number} r_m */
 const circle = (lon, lat, r_m) => [[...Array(49)].map((_, i) => [lon + (r_m * Math.cos(i * 0.1309)) / (111320 * Math.cos(lat / 57.2958)), lat + (r_m * Math.sin(i * 0.1309)) / 111320])];
 
+/** Chips of alerts that would lie on one another stand above and below one another, the gravest at its place. @param {any[]} features */
+function stack(features) {
+  /** @type {{x: number, y: number, w: number}[]} */
+  const placed = [];
+  const chips = features.filter((f) => f.properties.rank < SEVERITIES.length && map?.project);
+  for (const f of chips.sort((a, b) => a.properties.rank - b.properties.rank)) {
+    const { x, y } = map.project(f.geometry.coordinates);
+    const w = f.properties.label.split('|')[1].length * 7 + 16;
+    const free = (/** @type {number} */ row) => !placed.some((p) => Math.abs(p.y - y - row * CHIP_PX) < CHIP_PX && x < p.x + p.w && p.x < x + w);
+    f.properties.row = [0, 1, -1, 2, -2, 3, -3].find(free) ?? 0;
+    placed.push({ x, y: y + f.properties.row * CHIP_PX, w });
+  }
+}
+const CHIP_PX = 22;
+
 /** What moves: sources by name. */
 function moving() {
   /** @type {Record<string, any[]>} */
@@ -56,6 +71,7 @@ function moving() {
     const about = store.convoys.find((c) => c.id === a.subject);
     out.spots.push(feature('Point', [a.lon, a.lat], { alert: a.id, rank: SEVERITIES.indexOf(a.severity), icon: `s|${a.severity}|${fresh ? 'new' : ''}`, label: `t|${about ? named(about.name) : sign(a.subject)} ${t(short(a.rule))}|${a.severity}${fresh ? '' : '-ack'}` }));
   }
+  stack([...out.vehicles, ...out.spots]);
   for (const c of store.convoys) {
     const lead = c.units.filter((/** @type {any} */ u) => u.m != null && store.positions.has(u.id)).sort((/** @type {any} */ a, /** @type {any} */ b) => b.m - a.m)[0];
     const p = lead && store.positions.get(lead.id);

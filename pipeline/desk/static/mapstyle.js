@@ -2,6 +2,9 @@
 import { named } from './words.js';
 import { token } from './pictures.js';
 
+/** Beside its place, or in a row above or below where others stand: see `stack`. */
+const BESIDE = ['match', ['get', 'row'], ...[1, -1, 2, -2, 3, -3].flatMap((row) => [row, ['literal', [16, 22 * row]]]), ['literal', [16, 0]]];
+
 export const fc = (/** @type {any[]} */ features) => ({ type: 'FeatureCollection', features });
 export const feature = (/** @type {string} */ type, /** @type {any} */ coordinates, /** @type {any} */ properties = {}) => ({ type: 'Feature', properties, geometry: { type, coordinates } });
 const source = (/** @type {any} */ data) => ({ type: 'geojson', data });
@@ -77,8 +80,8 @@ export function style(data, basemap) {
       sign('towns', 'towns', { 'icon-anchor': 'right', 'icon-offset': [-12, -8] }),
       { id: 'vehicles', type: 'symbol', source: 'vehicles', paint: { 'icon-opacity': ['get', 'fade'] }, layout: { 'icon-image': ['get', 'icon'], 'icon-rotate': ['get', 'h'], 'icon-rotation-alignment': 'map', 'icon-allow-overlap': true, 'icon-ignore-placement': true, 'icon-size': ['interpolate', ['linear'], ['zoom'], 8, ['case', ['<', ['get', 'rank'], 4], 1.1, 0.68], 12, ['case', ['<', ['get', 'rank'], 4], 1.2, 1]], 'symbol-sort-key': ['-', 10, ['get', 'rank']] } },
       { id: 'spots', type: 'symbol', source: 'spots', layout: { 'icon-image': ['get', 'icon'], 'icon-allow-overlap': true, 'icon-ignore-placement': true } },
-      sign('spot-chips', 'spots', { 'icon-image': ['get', 'label'], 'icon-offset': [16, 0], 'icon-allow-overlap': true, 'symbol-sort-key': ['get', 'rank'] }),
-      sign('chips', 'vehicles', { 'icon-offset': [16, 0], 'icon-allow-overlap': true, 'symbol-sort-key': ['get', 'rank'] }, { filter: ['<', ['get', 'rank'], 4] }),
+      sign('spot-chips', 'spots', { 'icon-image': ['get', 'label'], 'icon-offset': BESIDE, 'icon-allow-overlap': true, 'symbol-sort-key': ['get', 'rank'] }),
+      sign('chips', 'vehicles', { 'icon-offset': BESIDE, 'icon-allow-overlap': true, 'symbol-sort-key': ['get', 'rank'] }, { filter: ['<', ['get', 'rank'], 4] }),
     ],
   };
 }

@@ -27,7 +27,11 @@ function convoy(c) {
   const length = Math.max(SHORTEST_M, (front ?? 0) - rear);
   const at = (/** @type {number} */ m) => `${(100 - (((front ?? 0) - m) / length) * 100).toFixed(2)}%`;
   const below = el('div', { class: 'line' });
+  let last = Infinity;
+  let low = false;
   known.forEach((/** @type {any} */ u, /** @type {number} */ i) => {
+    low = (last - u.m) / length < 0.08 && !low;   // its sign would lie on its neighbour's: one row lower
+    last = u.m;
     const a = gravest(u.id);
     const old = isStale(/** @type {any} */ (store.positions.get(u.id)));
     if (i > 0) {
@@ -38,10 +42,10 @@ function convoy(c) {
       if (over) below.append(vars(el('span', { class: 'over-limit' }), { '--x': at(u.m), '--w': `${((gap / length) * 100).toFixed(2)}%` }));
       if (over || gap / length > 0.035) below.append(vars(el('span', { class: `gap ${over ? 'high' : ''}` }, whole(unsure ? t('unknown') : metres(gap))), { '--x': at(u.m + gap / 2) }));
     }
-    const off = u.off_m > c.off_limit_m ? ` ${metres(u.off_m)} ${t('off road')}` : '';
-    below.append(vars(el('span', { class: `pt unit ${store.vehicles[u.id]?.role || ''} ${a?.severity || ''}${old ? ' old' : ''}`, onclick: () => select({ kind: 'vehicle', id: u.id }) }, arrow(store.vehicles[u.id]?.role || 'unknown', '', 90), el('b', {}, el('bdi', {}, sign(u.id)), whole(off))), { '--x': at(u.m) }));
+    below.append(vars(el('span', { class: `pt unit ${store.vehicles[u.id]?.role || ''} ${a?.severity || ''}${old ? ' old' : ''}${low ? ' lower' : ''}`, onclick: () => select({ kind: 'vehicle', id: u.id }) }, arrow(store.vehicles[u.id]?.role || 'unknown', '', 90), el('b', {}, el('bdi', {}, sign(u.id)))), { '--x': at(u.m) }));
   });
-  const missing = lost.map((/** @type {any} */ u) => `${sign(u.id)} ${u.m == null ? t('never heard') : t('away')}`).join(', ');
+  const aside = known.filter((/** @type {any} */ u) => u.off_m > c.off_limit_m).map((/** @type {any} */ u) => `${sign(u.id)} ${metres(u.off_m)} ${t('off road')}`);
+  const missing = lost.map((/** @type {any} */ u) => `${sign(u.id)} ${u.m == null ? t('never heard') : t('away')}`).concat(aside).join(', ');
   return el('article', { class: 'convoy' },
     el('div', {}, el('h3', {}, `${t('Convoy')} ${named(c.name)}`), el('p', { class: 'dim' }, km == null ? t('not on the road') : el('bdi', {}, whole(`${c.road} km ${km.toFixed(0)}`))), el('small', { class: 'dim' }, missing || el('bdi', {}, whole(`${t('gap limit')} ${c.limit_m} m`)))),
     el('div', {}, above, below));
