@@ -31,17 +31,23 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def kafka_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real Kafka of one node, for the whole run; or the one that RAHDAR_TEST_KAFKA=host:port names. In CI there must be one."""
-    if given := os.environ.get("RAHDAR_TEST_KAFKA"):
-        yield f"kafka://{given}"
-        return
+def kafka_jars() -> None:
+    """Kafka may be started. In CI it must be there."""
     try:
         kafka_home()
     except NoKafkaError as error:
         if os.environ.get("CI"):
             pytest.fail(str(error))
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def kafka_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Kafka of one node, for the whole run; or the one that RAHDAR_TEST_KAFKA=host:port names."""
+    if given := os.environ.get("RAHDAR_TEST_KAFKA"):
+        yield f"kafka://{given}"
+        return
+    request.getfixturevalue("kafka_jars")
     server = KafkaServer(tmp_path_factory.mktemp("kafka"))
     server.start()
     try:

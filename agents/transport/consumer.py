@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 from collections import defaultdict
@@ -172,18 +173,15 @@ class Consumer(BaseConsumer):
             self._arrived.set()
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> dict[TP, list[Record]]:  # noqa: ASYNC109
-        """Read synchronously, so that no seek can fall between reading and moving on; wait only when there is
-        nothing."""
+        """Read synchronously, so that no seek or stop can fall between asking, reading and moving on; wait only when there
+        is nothing, and let Faust ask again."""
         found = self._read(active_partitions)
-        if found:
-            return found
-        self._arrived.clear()
-        try:
-            async with asyncio.timeout(timeout):
-                await self._arrived.wait()
-        except TimeoutError:
-            return {}
-        return self._read(self._get_active_partitions() if self.flow_active else set())
+        if not found:
+            self._arrived.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._arrived.wait()
+        return found
 
     def _read(self, active: set[TP] | None) -> dict[TP, list[Record]]:
         store, heads, positions = self.log_store, self.log_store.heads, self._positions

@@ -6,6 +6,9 @@ lose nothing.
 - What an agent held when it raised or was cancelled is not acknowledged: an agent that raises ends the process.
 - `stream.take()` is refused: when it is cancelled, it acknowledges the whole batch.
 - A partition may be repositioned before its records flow, and let go of before it is taken away.
+- Records that were read for a partition before it was taken away, or put elsewhere, are dropped; none that belongs to
+  it now is (Faust abandons a read when partitions go, which then takes records of the next assignment along).
+- The flow does not resume before `on_assigned` is done, however long that takes (Faust waits 30 s).
 - A partition whose buffer is full is read again as soon as there is room (Faust sleeps a second when it is the only
   one).
 """
@@ -22,15 +25,19 @@ from time import monotonic
 from typing import Any, NoReturn, TypeVar, cast
 
 import faust
+from aiokafka.errors import IllegalStateError  # type: ignore[import-untyped]  # it ships no types
 from faust.streams import Stream
 from faust.tables.manager import TableManager
+from faust.tables.recovery import Recovery
 from faust.transport.consumer import Consumer
+from faust.transport.drivers.aiokafka import Transport as KafkaTransport
 from faust.transport.producer import Producer, ProducerBuffer
 from faust.types import TP, AgentT, Message
 from faust.types.transports import ProducerT, TransportT
 from faust.types.tuples import FutureMessage, ack_lock
 from mode.utils.futures import notify
 
+from agents.transport import kafka_clients
 from agents.transport.address import broker_url, is_log, log_directory
 from agents.transport.deliveries import Deliveries
 from agents.transport.producer import partition_of_key
@@ -68,6 +75,9 @@ class GuardedConsumer(Consumer):
         self._positioning = asyncio.Lock()
         self._positioned = -1
         self._pins: dict[TP, int] = {}
+        self._leaving = False
+        self.interruptions = 0
+        self._read_during = 0
 
         async def deliver(message: Message) -> None:
             if self.app.topics.acks_enabled_for(message.topic):
@@ -115,11 +125,28 @@ class GuardedConsumer(Consumer):
 
     # ---- coming and going of partitions ----------------------------------------------------------------------------
 
-    async def let_go(self, tps: set[TP]) -> None:
-        """Stop the flow, let agents finish what they are at, tell `on_revoked`, commit."""
+    def stop_flow(self) -> None:
+        """Whatever is being read now is of no use: before the flow resumes, every partition is repositioned."""
+        self.interruptions += 1
+        super().stop_flow()
+
+    def resume_flow(self) -> None:
+        """Only where every partition is where `on_assigned` put it: Faust also resumes when partitions were taken away while it
+        waited for that, and then reads the next assignment from wherever."""
+        positioned = self._positioned == self.app.consumer_generation_id
+        if self._leaving or not (positioned or self.app.in_recovery or self.app.client_only):
+            return
+        super().resume_flow()
+
+    def _halt(self) -> None:
         self.stop_flow()
         self.app.flow_control.suspend()
         self.app.flow_control.clear()
+
+    async def let_go(self, tps: set[TP]) -> None:
+        """Stop the flow, let agents finish what they are at, tell `on_revoked`, commit."""
+        self._leaving = True
+        self._halt()
         await self._until_idle()
         async with self._positioning:
             for hook in self.app.revoked_hooks:
@@ -136,6 +163,12 @@ class GuardedConsumer(Consumer):
                 raise
         await super().on_partitions_revoked(revoked)
 
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        self._halt()
+        self.deliveries.forget(self.deliveries.partitions())  # or they would be committed as this generation's
+        self._leaving = False
+        await super().on_partitions_assigned(assigned, generation_id)
+
     async def perform_seek(self) -> None:
         """To the committed offsets; then `on_assigned` may seek elsewhere. The flow resumes after that."""
         async with self._positioning:
@@ -145,16 +178,18 @@ class GuardedConsumer(Consumer):
                 for tp, offset in self._pins.items():
                     await self.put_at(tp, offset)
                 return
-            self.deliveries.forget(self.deliveries.partitions())
             self._pins.clear()
-            self._positioned = self.app.consumer_generation_id
+            generation = self.app.consumer_generation_id
             try:
                 for hook in self.app.assigned_hooks:
                     await hook(set(tps))
+            except IllegalStateError:
+                raise  # they are gone again: Faust waits for the next assignment
             except Exception as error:
                 log.critical("taking partitions failed", exc_info=True)
                 await self.app.crash(error)
                 raise
+            self._positioned = generation
 
     async def put_at(self, tp: TP, offset: int) -> None:
         """Read on from `offset`."""
@@ -168,7 +203,24 @@ class GuardedConsumer(Consumer):
         super().on_buffer_drop(tp)
         self._room.set()
 
-    async def _wait_next_records(self, timeout: float) -> Any:  # noqa: ASYNC109  # Faust's signature
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:  # noqa: ASYNC109  # Faust's signature
+        """What was read before the flow was interrupted is dropped: Faust would take it for records of the next assignment,
+        or, when it cannot, seek while partitions are being taken."""
+        records, active = await self._wait_next_records(timeout)
+        if records is None or self.should_stop:
+            return
+        for tp, record in self.scheduler.iterate(records):
+            if self._read_during != self.interruptions or not self.flow_active:
+                return
+            if active is None or tp in active or tp in self._buffered_partitions:
+                self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+                yield tp, cast(Message, self._to_message(tp, record))
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109
+        self._read_during = self.interruptions
+        return await super()._getmany(active_partitions, timeout)  # type: ignore[safe-super]  # the transport's own
+
+    async def _wait_next_records(self, timeout: float) -> Any:  # noqa: ASYNC109
         if self.flow_active and not self.app.client_only and not self._get_active_partitions():
             self._room.clear()
             try:
@@ -235,8 +287,20 @@ class GuardedStream(Stream[Any]):
     take_events = take_with_timestamp = take
 
 
+class PatientRecovery(Recovery):
+    async def _wait(self, coro: Any, timeout: Any = None) -> None:  # noqa: ASYNC109  # Faust's signature
+        """Until it is done, or another rebalance began. Faust goes on after 30 s, as if partitions were taken that are not."""
+        await super()._wait(coro)
+
+
 class PromptTableManager(TableManager):
     """Without the second that Faust waits for tables to be registered: ours are, before the app starts."""
+
+    @property
+    def recovery(self) -> Recovery:
+        if self._recovery is None:
+            self._recovery = PatientRecovery(self.app, self, beacon=self.beacon, loop=self.loop)
+        return self._recovery
 
     async def on_start(self) -> None:
         if not self.should_stop:
@@ -306,8 +370,9 @@ class App(faust.App):
     def guard(transport: TransportT) -> TransportT:
         """Let this transport make guarded consumers and producers."""
         changed = cast(Any, transport)
-        changed.Consumer = _with(GuardedConsumer, type(transport).Consumer)
-        changed.Producer = _with(GuardedProducer, type(transport).Producer)
+        made = kafka_clients if isinstance(transport, KafkaTransport) else type(transport)
+        changed.Consumer = _with(GuardedConsumer, made.Consumer)
+        changed.Producer = _with(GuardedProducer, made.Producer)
         return transport
 
     def _new_transport(self) -> TransportT:

@@ -1,8 +1,9 @@
-"""What stages may rely on, whatever carries their records. Runs against Kafka too: RAHDAR_TEST_KAFKA=host:port."""
+"""What stages may rely on, whatever carries their records: the embedded log or Kafka."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -302,6 +303,95 @@ async def test_members_share_partitions_and_inherit_them(log_url: str, fresh: ty
                       <= {(p, v) for p, _, v in c.seen}) for c in one_seen]
         )  # fmt: skip
     assert values(one_seen) | values(two_seen) == everything
+
+
+async def test_three_members_have_equal_numbers_of_both_topics(log_url: str, fresh: type_fresh) -> None:
+    """Also when the partitions cannot be shared out evenly."""
+    topics, group = [fresh("left"), fresh("right")], fresh("app")
+    for topic in topics:
+        await make_topic(log_url, topic, 8)
+    given: dict[int, set[Any]] = {}
+    changed = asyncio.Event()
+
+    def member(number: int) -> faust.App:
+        app = make_app(group, log_url)
+        for topic in topics:
+            collecting(app, topic, 8)
+
+        async def assigned(tps: set[Any]) -> None:
+            given[number] = tps
+            changed.set()
+
+        on_assigned(app, assigned)
+        return app
+
+    def shared() -> bool:
+        return len(set().union(*given.values())) == 16 == sum(map(len, given.values())) and len(given) == 3
+
+    async with running(*[member(n) for n in range(3)]):
+        async with asyncio.timeout(WITHIN_S):
+            while not shared():
+                changed.clear()
+                await changed.wait()
+    for tps in given.values():
+        sides = [{tp.partition for tp in tps if tp.topic == topic} for topic in topics]
+        assert sides[0] == sides[1]
+
+
+@pytest.mark.slow
+async def test_no_record_is_skipped_while_members_come_and_go(log_url: str, fresh: type_fresh) -> None:
+    """As detect does it: a new owner seeks to where the last one was, and reads on without a gap."""
+    topic, group = fresh("turns"), fresh("app")
+    await make_topic(log_url, topic, 8)
+    following: Counter[int] = Counter()
+    skipped: list[tuple[int, int, int]] = []
+    moved, over = asyncio.Event(), asyncio.Event()
+
+    def member() -> faust.App:
+        app = make_app(group, log_url)
+
+        async def assigned(tps: set[Any]) -> None:
+            for tp in tps:
+                await seek(app, topic, tp.partition, following[tp.partition])
+            moved.set()
+
+        on_assigned(app, assigned)
+
+        @app.agent(app.topic(topic, partitions=8, **RAW), name="follow")
+        async def follow(stream: faust.StreamT[bytes]) -> None:
+            async for event in stream.noack().events():
+                p, offset = event.message.partition, event.message.offset
+                if offset > following[p]:
+                    skipped.append((p, following[p], offset))
+                following[p] = max(following[p], offset + 1)
+                event.ack()
+                moved.set()
+
+        return app
+
+    async def send(app: faust.App) -> None:
+        target, number = app.topic(topic, **RAW), 0
+        while not over.is_set():
+            sent = [await target.send(key=b"k", value=b"%d" % number, partition=p) for p in range(8)]
+            await asyncio.gather(*sent)
+            number += 1
+            await asyncio.sleep(0.003)
+
+    first = member()
+    async with running(first):
+        sending = asyncio.ensure_future(send(first))
+        for _ in range(4):
+            async with running(member()):
+                await asyncio.sleep(1.5)
+            await asyncio.sleep(0.5)
+        over.set()
+        await sending
+        ends = {p: await end_offset(log_url, topic, p) for p in range(8)}
+        async with asyncio.timeout(WITHIN_S):
+            while dict(following) != ends:
+                moved.clear()
+                await moved.wait()
+    assert skipped == []
 
 
 async def test_a_topic_can_be_read_from_outside_of_any_group(log_url: str, fresh: type_fresh) -> None:

@@ -1,0 +1,164 @@
+"""Faust's Kafka consumer and producer, with what they lack: an outage that is waited out, no record twice, and partitions
+shared out as the embedded log does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Awaitable, Iterable, Mapping
+from time import monotonic
+from typing import Any, cast
+
+import msgspec
+from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor  # type: ignore[import-untyped]  # no types
+from aiokafka.coordinator.protocol import (  # type: ignore[import-untyped]
+    ConsumerProtocolMemberAssignment,
+    ConsumerProtocolMemberMetadata,
+)
+from aiokafka.errors import ConsumerStoppedError, KafkaConnectionError, KafkaTimeoutError  # type: ignore[import-untyped]
+from faust.exceptions import ProducerSendError
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from faust.types.tuples import RecordMetadata
+
+from agents.transport.groups import share_out
+
+log = logging.getLogger("rahdar.kafka")
+
+VERSION = 1
+LOOK_EVERY_S = 0.25  # whether the flow was interrupted: the thread has only two hands, and a seek needs one
+
+
+class Had(msgspec.Struct, frozen=True, array_like=True):
+    """What a member tells its leader: the partitions that it had, and since when."""
+
+    generation: int
+    tps: list[tuple[str, int]]
+
+
+_decoder = msgspec.msgpack.Decoder(Had)
+
+
+class CellAssignor(AbstractPartitionAssignor):  # type: ignore[misc]  # no types
+    """Equal numbers of different topics to the same member; who had a number keeps it if it can. One for each consumer."""
+
+    name = "rahdar-cells"
+
+    def __init__(self) -> None:
+        self.had = Had(-1, [])
+
+    def metadata(self, topics: Iterable[str]) -> Any:
+        return ConsumerProtocolMemberMetadata(VERSION, sorted(topics), msgspec.msgpack.encode(self.had))
+
+    def assign(self, cluster: Any, members: Mapping[str, Any]) -> dict[str, Any]:
+        """Called on one member, for all."""
+        topics_of = {member: frozenset(told.subscription) for member, told in members.items()}
+        partitions = {
+            topic: len(cluster.partitions_for_topic(topic) or ())
+            for topic in sorted(frozenset().union(*topics_of.values()))
+        }
+        before: dict[tuple[str, int], tuple[int, str]] = {}
+        for member, told in members.items():
+            had = _had(told.user_data)
+            for topic, number in had.tps:
+                # two may claim the same: one of them slept while the other was given it
+                before[topic, number] = max((had.generation, member), before.get((topic, number), (-2, "")))
+        shares = share_out(topics_of, partitions, {tp: member for tp, (_, member) in before.items()})
+        given: dict[str, dict[str, list[int]]] = {member: defaultdict(list) for member in members}
+        for (topic, number), member in shares.items():
+            given[member][topic].append(number)
+        return {
+            member: ConsumerProtocolMemberAssignment(VERSION, sorted(share.items()), b"")
+            for member, share in given.items()
+        }
+
+    def on_assignment(self, assignment: Any) -> None:
+        """`remember` keeps it: the generation is not known here."""
+
+    def remember(self, generation: int, tps: Iterable[tuple[str, int]]) -> None:
+        self.had = Had(generation, sorted(tps))
+
+
+def _had(user_data: bytes | None) -> Had:
+    try:
+        return _decoder.decode(user_data or b"")
+    except msgspec.MsgspecError:
+        return Had(-1, [])
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        made: Any = super()._create_worker_consumer(transport)
+        if self._assignor is not self.app.assignor:  # tables need Faust's own
+            self._assignor = CellAssignor()
+            made._partition_assignment_strategy = [self._assignor]
+        return made
+
+    async def getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109  # Faust's signature
+        """Called in the app's thread; the rest is done in the consumer's."""
+        active = None if active_partitions is None else frozenset(active_partitions)
+        interruptions = cast(Any, self.consumer).interruptions
+        return await self.call_thread(self._read_unless_interrupted, active, timeout, interruptions)
+
+    async def _read_unless_interrupted(
+        self,
+        active: frozenset[TP] | None,
+        timeout: float,  # noqa: ASYNC109
+        interruptions: int,
+    ) -> dict[TP, list[Any]]:
+        """Take what has been fetched. Nobody waits for this any more once the flow was interrupted, and it may be long: what it
+        took then, of the next assignment, would be missing for ever. Between looking and taking there is no `await`; a seek
+        comes through this thread's loop, so it is before or behind."""
+        consumer = self._ensure_consumer()
+        deadline = monotonic() + timeout
+        while True:
+            fetcher = consumer._fetcher
+            if consumer._closed or fetcher._closed:
+                raise ConsumerStoppedError
+            if cast(Any, self.consumer).interruptions != interruptions or not self.consumer.flow_active:
+                return {}
+            if active is not None and not active:
+                return {}  # aiokafka would take it for all
+            if not fetcher._subscriptions.reassignment_in_progress:
+                with fetcher._subscriptions.fetch_context():
+                    found = await fetcher.fetched_records(active, timeout=0, max_records=consumer._max_poll_records)
+                if found:
+                    return cast("dict[TP, list[Any]]", found)
+            left_s = deadline - monotonic()
+            if left_s <= 0:
+                return {}
+            waiter = fetcher._create_fetch_waiter()
+            await asyncio.wait({waiter}, timeout=min(left_s, LOOK_EVERY_S))
+            if waiter.done():
+                waiter.result()  # an error of the broker's
+            else:
+                waiter.cancel()
+
+    async def on_partitions_assigned(self, assigned: set[Any], generation_id: int = 0) -> None:
+        if isinstance(self._assignor, CellAssignor):
+            self._assignor.remember(generation_id, [(tp.topic, tp.partition) for tp in assigned])
+        await super().on_partitions_assigned(assigned, generation_id)
+
+
+class Consumer(driver.Consumer):
+    def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+
+class Producer(driver.Producer):
+    """Idempotent: the broker knows a batch that is sent again, and a batch is sent again until it is durable. (This is no
+    transaction, and needs none.)"""
+
+    def _settings_extra(self) -> Mapping[str, Any]:
+        return {"acks": "all", "enable_idempotence": True}
+
+    async def send(self, *args: Any, **kwargs: Any) -> Awaitable[RecordMetadata]:
+        """Wait until there is room: while Kafka is away, what was handed over before waits in memory."""
+        while True:
+            try:
+                return await super().send(*args, **kwargs)
+            except ProducerSendError as error:
+                if not isinstance(error.__cause__, KafkaTimeoutError | KafkaConnectionError):
+                    raise
+                log.warning("cannot write to Kafka: %r; trying on", error.__cause__)
