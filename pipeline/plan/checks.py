@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pipeline.plan import schema
 from pipeline.plan.faults import Fault, nearest
 from pipeline.plan.ground import check_area, check_place, check_route, km_range
+from pipeline.plan.model import DOOR_KINDS, NO_INTRUSION
 from pipeline.plan.read import ANYTHING, Placed, RegionSource
 from pipeline.plan.rules import AREA_RULES, RULES
 from pipeline.plan.times import ZONES, instant_us
@@ -44,6 +45,7 @@ def check(sources: Sequence[RegionSource]) -> list[Fault]:
         for login in source.logins:
             faults += _login(login, devices, source)
     faults += _movements(sources, known)
+    faults += _sensors(sources, known)
     return faults
 
 
@@ -153,6 +155,8 @@ def _rules(source: RegionSource) -> Iterator[Fault]:
             ):
                 if getattr(rule, key) is None:
                     yield entry.fault((key,), "", f"a rule that runs ({rule.mode}) must name its {key}", why)
+        if rule.roles and name.startswith("sensor."):
+            yield entry.fault(("roles",), rule.roles[0], "a sensor has no role", "Remove roles here")
         if "high_at_m" in params and params["high_at_m"] > params["critical_at_m"]:
             yield entry.fault(
                 ("high_at_m",), params["high_at_m"], "high begins beyond critical", "Make high_at_m the smaller one"
@@ -201,6 +205,77 @@ def _convoy(convoy: Placed[schema.ConvoyIn], known: dict[str, set[str]]) -> Iter
 def _login(login: Placed[schema.LoginIn], devices: set[str], source: RegionSource) -> Iterator[Fault]:
     yield from _unknown(login, ("devices",), login.item.devices, devices, "device of a vehicle or sensor")
     yield from _cell(login, login.item.cell, source)
+
+
+def _sensors(sources: Sequence[RegionSource], known: dict[str, set[str]]) -> Iterator[Fault]:
+    """What sensors say of one another: groups, and pairs that must agree."""
+    declared = {entry.item.id: (entry, source) for source in sources for entry in source.sensors}
+    groups: dict[tuple[str, str], list[str]] = {}
+    for entry, _ in declared.values():
+        if entry.item.kind not in NO_INTRUSION:
+            groups.setdefault((entry.item.site, entry.item.group or ""), []).append(entry.item.id)
+    whole = ANYTHING not in known["sensors"] and len(declared) == len(known["sensors"])
+    for entry, source in declared.values():
+        item = entry.item
+        together = groups.get((item.site, item.group or ""), [])
+        yield from _one_cell(entry, source, together, declared)
+        yield from _agreement(entry, source, declared, known["sensors"])
+        if not whole:
+            continue
+        if item.confirm_n is not None and item.confirm_n > len(together):
+            cure = f"Give at most {len(together)}, or put more sensors into its group"
+            if not together:
+                cure = "Remove it: a sensor of this kind needs no confirmation"
+            yield entry.fault(("confirm_n",), item.confirm_n, "there are not as many to confirm an intrusion", cure)
+        alarm = source.rules.get("sensor.alarm")
+        alone = item.kind in DOOR_KINDS and together == [item.id]
+        if alone and item.schedule is None and item.confirm_n is None and alarm and alarm[0].item.mode != "off":
+            cure = "Say when it must be closed, as in schedule: [{from: 22:00, to: 05:00}], or confirm_n: 1 for always"
+            yield entry.fault((), "", "nothing confirms this door, and it may always be open: no alarm", cure)
+
+
+def _one_cell(
+    entry: Placed[schema.SensorIn],
+    source: RegionSource,
+    together: Sequence[str],
+    declared: dict[str, tuple[Placed[schema.SensorIn], RegionSource]],
+) -> Iterator[Fault]:
+    """Those that confirm one another have to be judged in one place."""
+    if source.region is None or entry.item.id not in together[1:]:
+        return
+    first, its_source = declared[together[0]]
+    if its_source.region is not None and _cell_of(entry, source) != _cell_of(first, its_source):
+        cure = f"Give it the cell of {first.item.id}, or a group of its own"
+        yield entry.fault(("cell",), _cell_of(entry, source), "its group is in another cell", cure)
+
+
+def _cell_of(entry: Placed[schema.SensorIn], source: RegionSource) -> str:
+    return entry.item.cell or (source.region.item.all_cells[0] if source.region else "")
+
+
+def _agreement(
+    entry: Placed[schema.SensorIn],
+    source: RegionSource,
+    declared: dict[str, tuple[Placed[schema.SensorIn], RegionSource]],
+    known: set[str],
+) -> Iterator[Fault]:
+    item = entry.item
+    if item.agrees_with is None:
+        return
+    at = ("agrees_with",)
+    yield from _unknown(entry, at, [item.agrees_with], known, "sensor", single=True)
+    other = declared.get(item.agrees_with)
+    if item.agrees_with == item.id:
+        yield entry.fault(at, item.id, "a sensor always agrees with itself", "Name another sensor of its site")
+    elif other is not None:
+        if other[0].item.site != item.site:
+            cure = f"Name a sensor of {item.site}"
+            yield entry.fault(at, item.agrees_with, f"that sensor is at {other[0].item.site}", cure)
+        elif other[1].region and source.region and _cell_of(*other) != _cell_of(entry, source):
+            yield entry.fault(at, item.agrees_with, "that sensor is in another cell", "Give both the same cell")
+    if source.rules_read and "sensor.disagrees" not in source.declared.get("rules", ()):
+        cure = "Add sensor.disagrees to rules.yaml with owner, response and respond_within"
+        yield entry.fault(at, item.agrees_with, "the region's rules.yaml does not have sensor.disagrees", cure)
 
 
 def _movements(sources: Sequence[RegionSource], known: dict[str, set[str]]) -> Iterator[Fault]:

@@ -254,8 +254,19 @@ def _vehicle(item: schema.VehicleIn, region: schema.RegionIn) -> Vehicle:
 
 
 def _sensor(item: schema.SensorIn, region: schema.RegionIn) -> Sensor:
+    windows = merged(w for line in item.schedule or () for w in week_windows(line.days, line.start, line.end))
     return Sensor(
-        item.id, region.id, item.cell or region.all_cells[0], item.name.mapping(), item.kind, item.site, item.device.id
+        id=item.id,
+        region=region.id,
+        cell=item.cell or region.all_cells[0],
+        name=item.name.mapping(),
+        kind=item.kind,
+        site=item.site,
+        device=item.device.id,
+        group=item.group or "",
+        schedule=Schedule(windows, ZONES[region.timezone]) if item.schedule else None,
+        confirm_n=item.confirm_n,
+        agrees_with=item.agrees_with,
     )
 
 

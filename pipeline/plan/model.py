@@ -30,6 +30,12 @@ AreaKind = Literal[
     "district",
     "zone",
 ]
+DOOR_KINDS = frozenset({"door", "gate", "window", "contact"})
+NO_INTRUSION = frozenset(
+    {"smoke", "fire", "heat", "gas", "co", "water", "leak", "flood", "power", "mains", "temperature", "humidity",
+     "climate", "battery", "button", "sos", "panic"}
+)  # fmt: skip
+"""Kinds of sensors that see no people; any other kind may be one of those that confirm an intrusion."""
 Role = str  # principal, escort, patrol, logistics, ... a closed list in plan.schema
 
 
@@ -156,6 +162,15 @@ class Sensor:
     kind: str
     site: str  # area id
     device: str
+    group: str = ""  # of those at the site that confirm one another
+    schedule: Schedule | None = None  # when nobody may be there; None: always, but a door alone says nothing then
+    confirm_n: int | None = None
+    agrees_with: str | None = None  # another sensor of the site
+
+    @property
+    def confirms(self) -> bool:
+        """May it see people come in?"""
+        return self.kind not in NO_INTRUSION
 
 
 @dataclass(frozen=True, slots=True)

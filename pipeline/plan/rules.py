@@ -70,12 +70,27 @@ RULES: dict[str, RuleSpec] = {
         "reemerge_within": _duration(1200, 60, 86_400, "a tunnel of 12 min and a halt at its mouth; in coverage gaps and tunnels"),
         "coverage_margin_m": Param(600, 0, 20_000, "the last report before a gap at 70 km/h, one in 30 s"),
     }),
+    "sensor.alarm": RuleSpec({
+        "confirm_n": Param(2, 1, 16, "one alone is a goat, a gust or a cat; two of a site are somebody. Smoke, gas, water: at once"),
+        "confirm_within": _duration(60, 1, 3600, "from a fence to the door behind it on foot"),
+        "reset_for": _duration(30, 1, 3600, "a contact that rattles in the wind is one alarm and not twenty"),
+        "reset_after": _duration(600, 10, 86_400, "of a sensor that never says clear: it repeats itself more often while it goes on"),
+    }),
+    "sensor.tamper": RuleSpec({
+        "reset_for": _duration(60, 1, 3600, "a lid that is pried at is one attempt until it is left alone"),
+        "reset_after": _duration(3600, 10, 86_400, "of a sensor that never says clear: long enough to drive there and look"),
+    }),
+    "sensor.disagrees": RuleSpec({
+        "for": _duration(120, 1, 86_400, "a movement sensor holds for a minute, a door stands open while a truck passes"),
+        "reset_for": _duration(30, 1, 3600, "a value counts as given up when it has been away for so long"),
+        "reset_after": _duration(600, 10, 86_400, "of a sensor that never says clear: as for its alarm"),
+    }),
     "sos.pressed": RuleSpec(always_live=True),
     "pipeline.stalled": RuleSpec(),
     "route.reversed": _LATER, "route.late": _LATER, "checkpoint.missed": _LATER, "speed.exceeded": _LATER,
     "convoy.separated": _LATER, "escort.missing": _LATER, "movement.unauthorised": _LATER,
     "position.implausible": _LATER,
-    "sensor.alarm": _LATER, "sensor.tamper": _LATER, "sensor.disagrees": _LATER, "patrol.overdue": _LATER,
+    "patrol.overdue": _LATER,
     "curfew.absent": _LATER, "area.blackout": _LATER, "clock.suspect": _LATER,
 }  # fmt: skip
 

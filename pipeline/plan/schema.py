@@ -268,6 +268,12 @@ class SensorIn(Entry):
     site: Id
     device: Device
     cell: Id | None = None
+    group: Id | None = None  # of those that confirm one another; without: whatever at the site has none
+    schedule: Annotated[list[WindowIn], Field(min_length=1)] | None = (
+        None  # when nobody may be there; a door: be closed
+    )
+    confirm_n: Annotated[int, Field(ge=1, le=16)] | None = None  # without: by kind and the region's rule
+    agrees_with: Id | None = None
 
 
 class ConvoyIn(Entry):
