@@ -66,6 +66,7 @@ class AlertStage:
         self._tick_from = -1
         self._ticked_at = 0.0
         self._ticked_us = 0
+        self._heard = False
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
@@ -171,7 +172,7 @@ class AlertStage:
             silent = loop.time() - self._ticked_at > STALLED_AFTER_S
             async with self._order:
                 now_us, since_us = self.clock.now_us(), self._ticked_us if silent else None
-                told = await self._in_thread(lambda n=now_us, s=since_us: self.store.take_time(n, s))  # type: ignore[misc]
+                told = await self._in_thread(lambda n=now_us, s=since_us: self.store.take_time(n, s, self._heard))  # type: ignore[misc]
                 await self._publish(told)
                 await self._mark_published()
 
@@ -188,6 +189,7 @@ class AlertStage:
                 with contextlib.suppress(WireError):
                     for placed in decode_observations(value).others:
                         if isinstance(placed.what, Tick):
+                            self._heard = True
                             self._ticked_at = asyncio.get_running_loop().time()
                             self._ticked_us = placed.what.at_us
         except (OSError, ConnectionError) as error:

@@ -236,11 +236,14 @@ class AlertStore:
                 turn.advance(topic, partition, offset + 1, epoch)
         return out
 
-    def take_time(self, now_us: int, silent_since_us: int | None) -> list[AlertEvent]:
-        """What time alone does: shelves that are over, and `pipeline.stalled` while no Tick comes (`silent_since_us`)."""
+    def take_time(self, now_us: int, silent_since_us: int | None, heard: bool = True) -> list[AlertEvent]:
+        """What time alone does: shelves that are over, and `pipeline.stalled` while no Tick comes (`silent_since_us`). `heard` False:
+        no Tick came since we began, and it is too early to say: a stall that was told goes on."""
         with self._engine.connect() as look:
             waiting = look.execute(sa.select(alerts.c.id).where(alerts.c.shelved)).scalars().all()
             stalled = _numbers(look).get("stalled", 0)
+        if silent_since_us is None and not heard:
+            silent_since_us = stalled or None
         if not waiting and (silent_since_us is None) == (stalled == 0):
             return []
         out: list[AlertEvent] = []

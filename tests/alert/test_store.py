@@ -365,6 +365,7 @@ def test_silence_is_told_once_and_clears_when_it_is_over(opens: Open) -> None:
     assert store.take_time(NOW + MINUTE, at(9)) == []
     store = opens(stalled_plan())
     assert store.take_time(NOW + MINUTE, at(9)) == [], "also after a crash"
+    assert store.take_time(NOW + MINUTE, None, heard=False) == [], "we have just begun: it is too early to say"
     (event,) = store.take_time(NOW + 2 * MINUTE, None)
     assert (event.transition, event.reason, event.alert.id) == ("cleared", "TICKS_AGAIN", a.id)
     assert event.alert.cleared_at_us == NOW + 2 * MINUTE
