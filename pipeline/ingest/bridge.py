@@ -2,7 +2,8 @@
 
 - The session is persistent and its client id fixed, so the broker keeps for us what comes while we are away. A session that should be
   there and is not has lost something: that is told, with the window of time.
-- A message is acknowledged when it is on disk. Until then it counts against ReceiveMaximum, which is all the back-pressure there is.
+- A message is acknowledged when it is on disk. Until then it counts against ReceiveMaximum, which is the back-pressure. Mosquitto 2.0.11
+  keeps to it only until the first acknowledgement, so beyond a limit of our own nothing is read from the connection.
 - Every connection is an object of its own, and an acknowledgement goes to the connection that brought the message: on a newer one its
   number belongs to another message.
 - What cannot be kept is not acknowledged; a broker redelivers only on a new connection, so this one is given up.
@@ -40,6 +41,7 @@ from pipeline.model.times import format_us
 log = logging.getLogger("rahdar.bridge")
 
 WINDOW = 500  # messages of a session on their way to the disk
+MOST_OWED, MOST_OWED_BYTES = 2 * WINDOW, 32 * 1024 * 1024  # a broker that sends more has to wait
 SESSION_S = 14 * 86_400
 KEEP_ALIVE_S = 15
 CONNECT_WITHIN_S = 10.0
@@ -241,6 +243,9 @@ class Connection:
         self._why: asyncio.Future[str] = self._loop.create_future()
         self._arrived: deque[paho.MQTTMessage] = deque()
         self._waking = threading.Lock()
+        self._room = threading.Condition()
+        self._owed = self._owed_bytes = 0
+        self._over = False
         self._thread: threading.Thread | None = None
         self.client = client = paho.Client(
             CallbackAPIVersion.VERSION2,
@@ -289,7 +294,7 @@ class Connection:
 
     async def close(self) -> None:
         """What is not acknowledged by now never is on this connection."""
-        self.subscribed = False
+        self._end("closed")
         self._arrived.clear()
 
         def end() -> None:
@@ -319,6 +324,11 @@ class Connection:
         self._tell(self._end, str(reason).lower())
 
     def _on_message(self, _client: Any, _user: Any, message: paho.MQTTMessage) -> None:
+        with self._room:
+            while (self._owed >= MOST_OWED or self._owed_bytes >= MOST_OWED_BYTES) and not self._over:
+                self._room.wait()
+            self._owed += 1
+            self._owed_bytes += len(message.payload)
         self._arrived.append(message)
         if self._waking.acquire(blocking=False):  # one call for all that arrived until it comes
             self._tell(self._take)
@@ -327,6 +337,9 @@ class Connection:
 
     def _end(self, why: str) -> None:
         self.subscribed = False
+        with self._room:
+            self._over = True
+            self._room.notify()
         if not self._why.done():
             self._why.set_result(why)
 
@@ -369,6 +382,7 @@ class Connection:
         topic, payload = message.topic, bytes(message.payload)
         if topic == DROPPED:
             self.session.dropped(payload)
+            self._done(message)
             return
         self.bridge.counts["messages"] += 1
         login = login_of(topic)
@@ -392,14 +406,14 @@ class Connection:
     def _ignore(self, why: str, message: paho.MQTTMessage) -> None:
         """It is done with: it would only come again."""
         self.bridge.counts[f"ignored:{why}"] += 1
-        self._ack(message)
+        self._done(message)
 
     def _kept(self, message: paho.MQTTMessage, kept: asyncio.Future[int]) -> None:
         if kept.cancelled():
             return
         error = kept.exception()
         if error is None:
-            self._ack(message)
+            self._done(message)
         elif isinstance(error, RateLimitedError):
             self._ignore("rate_limited", message)
         elif isinstance(error, SpoolFullError):
@@ -407,7 +421,11 @@ class Connection:
         else:
             self._end(f"{type(error).__name__}: {error}")
 
-    def _ack(self, message: paho.MQTTMessage) -> None:
-        """To the connection that brought it, or to nobody."""
+    def _done(self, message: paho.MQTTMessage) -> None:
+        """Acknowledge: to the connection that brought it, or to nobody."""
+        with self._room:
+            self._owed -= 1
+            self._owed_bytes -= len(message.payload)
+            self._room.notify()
         if message.qos == 1 and not self._why.done():
             self.client.ack(message.mid, 1)

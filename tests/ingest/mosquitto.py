@@ -12,7 +12,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +21,14 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from agents.local import free_port
-from pipeline.ingest.acl import INGEST, NOTIFY, mosquitto_acl
-from pipeline.ingest.authority import Authority, write_private
+from pipeline.clock import WallClock
+from pipeline.ingest.authority import write_private
 from pipeline.ingest.credentials import mosquitto_hash
+from pipeline.ingest.devices import Devices
 
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "deploy" / "mosquitto" / "rahdar.conf"
 PASSWORDS = {"v1": "one-one-one-one-one", "v2": "two-two-two-two-two"}
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def program() -> str:
@@ -46,18 +45,11 @@ class Mosquitto:
         self.directory = directory
         self.shards = tuple(shards)
         self.port, self.password_port = free_port(), free_port()
-        self.authority = Authority(directory, NOW)
-        self.issued: dict[str, int] = {}
+        self.devices = Devices(directory, WallClock())
         self.process: subprocess.Popen[bytes] | None = None
-        directory.mkdir(parents=True, exist_ok=True)
-        self.authority.create()
-        server = self.authority.issue_server(["localhost", "127.0.0.1"])
-        write_private(directory / "server.pem", server.certificate_pem)
-        write_private(directory / "server.key", server.key_pem)
-        self.authority.write_crl([])
+        self.devices.setup(["localhost", "127.0.0.1"], self.shards)
         lines = [f"{login}:{mosquitto_hash(password)}\n" for login, password in PASSWORDS.items()]
         write_private(directory / "passwords", "".join(lines))
-        write_private(directory / "acl", mosquitto_acl(self.shards))
         conf = CONF.read_text(encoding="utf-8")
         for old, new in {
             "/etc/rahdar/mqtt": str(directory),
@@ -73,17 +65,12 @@ class Mosquitto:
         if os.geteuid() == 0:
             conf += "user root\n"
         (directory / "mosquitto.conf").write_text(conf, encoding="utf-8")
-        for login in (NOTIFY, *([f"{INGEST}-{shard}" for shard in self.shards] or [INGEST])):
-            self.certificate(login)
 
     def certificate(self, login: str) -> tuple[Path, Path]:
-        pem, key = self.directory / f"{login}.pem", self.directory / f"{login}.key"
-        if not pem.exists():
-            issued = self.authority.issue(login)
-            self.issued[login] = issued.serial
-            write_private(pem, issued.certificate_pem)
-            write_private(key, issued.key_pem)
-        return pem, key
+        issued = self.directory / "issued" / login
+        if not issued.exists():
+            self.devices.enrol(login, "certificate", renew=True)
+        return issued / "device.pem", issued / "device.key"
 
     def context(self, login: str | None) -> ssl.SSLContext:
         made = ssl.create_default_context(cafile=str(self.directory / "ca.pem"))
@@ -129,13 +116,14 @@ class Device:
         client_id: str = "device",
         protocol: Any = paho.MQTTv5,
         persistent: bool = False,
+        context: ssl.SSLContext | None = None,
     ) -> None:
         """With `certificate` on the trackers' port; else with a password on the phones'."""
         self.port = broker.port if password is None else broker.password_port
         self.paho = client = paho.Client(
             paho.CallbackAPIVersion.VERSION2, client_id, protocol=protocol, reconnect_on_failure=False
         )
-        client.tls_set_context(broker.context(certificate))
+        client.tls_set_context(context or broker.context(certificate))
         if login is not None:
             client.username_pw_set(login, password)
         self.protocol, self.persistent = protocol, persistent
