@@ -40,6 +40,7 @@ from mode.utils.futures import notify
 from agents.transport import kafka_clients
 from agents.transport.address import broker_url, is_log, log_directory
 from agents.transport.deliveries import Deliveries
+from agents.transport.kafka import keep_readers
 from agents.transport.producer import partition_of_key
 
 log = logging.getLogger("rahdar.faust")
@@ -181,8 +182,9 @@ class GuardedConsumer(Consumer):
             self._pins.clear()
             generation = self.app.consumer_generation_id
             try:
-                for hook in self.app.assigned_hooks:
-                    await hook(set(tps))
+                async with keep_readers():
+                    for hook in self.app.assigned_hooks:
+                        await hook(set(tps))
             except IllegalStateError:
                 raise  # they are gone again: Faust waits for the next assignment
             except Exception as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition  # type: ignore[import-untyped]  # it ships no types
@@ -16,6 +17,9 @@ from agents.transport.schema import PartitionMismatchError, UnknownTopicError
 from pipeline.model.topics import TopicSpec
 
 TOMBSTONE_MS = 300_000
+COMPACT_SEGMENT_MS = 600_000  # the segment that is written to is never compacted, and a new owner reads all of it
+COMPACT_SEGMENT_BYTES = 16 << 20
+SHORTEST_SEGMENT_MS, LONGEST_SEGMENT_MS = 3_600_000, 7 * 86_400_000
 KNOWN_WITHIN_S = 10.0
 
 
@@ -25,15 +29,29 @@ def bootstrap(url: str) -> list[str]:
     return [part.removeprefix("kafka://").rstrip("/") for part in parts]
 
 
-def settings_of(spec: TopicSpec) -> dict[str, str]:
+def replicas_of(brokers: int) -> int:
+    return min(3, brokers)
+
+
+def settings_of(spec: TopicSpec, brokers: int) -> dict[str, str]:
+    """A topic's settings on that many brokers; all of them, since Kafka forgets what an alteration does not name."""
+    settings = {"min.insync.replicas": str(max(1, replicas_of(brokers) - 1))}
+    if brokers == 1 and not spec.by_cell:
+        settings["flush.messages"] = "1"  # alerts and commands are few, and no other broker has them
     if spec.compacted:
-        return {
+        return settings | {
             "cleanup.policy": "compact",
             "delete.retention.ms": str(TOMBSTONE_MS),
             "min.cleanable.dirty.ratio": "0.1",
+            "segment.ms": str(COMPACT_SEGMENT_MS),
+            "segment.bytes": str(COMPACT_SEGMENT_BYTES),
         }
     retention_ms = -1 if spec.retention_s is None else spec.retention_s * 1000
-    return {"cleanup.policy": "delete", "retention.ms": str(retention_ms)}
+    settings |= {"cleanup.policy": "delete", "retention.ms": str(retention_ms)}
+    if retention_ms > 0:
+        # Kafka deletes whole segments, and not the one that is written to, which by default lasts a week
+        settings["segment.ms"] = str(min(LONGEST_SEGMENT_MS, max(SHORTEST_SEGMENT_MS, retention_ms // 4)))
+    return settings
 
 
 @contextlib.asynccontextmanager
@@ -50,8 +68,41 @@ async def _admin(url: str) -> AsyncIterator[Any]:
         await admin.close()
 
 
+_kept: ContextVar[dict[str, list[Any]] | None] = ContextVar("readers", default=None)
+
+
+@contextlib.asynccontextmanager
+async def keep_readers() -> AsyncIterator[None]:
+    """In here, who has been read with is read with again: a worker that takes thirty partitions reads sixty times, and each
+    new connection costs some milliseconds of both sides."""
+    kept: dict[str, list[Any]] = {}
+    token = _kept.set(kept)
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+        for consumers in kept.values():
+            for consumer in consumers:
+                await consumer.stop()
+
+
 @contextlib.asynccontextmanager
 async def _reader(url: str) -> AsyncIterator[Any]:
+    kept = _kept.get()
+    idle = kept.setdefault(url, []) if kept is not None else []
+    consumer = idle.pop() if idle else await _new_reader(url)
+    try:
+        yield consumer
+    except BaseException:
+        await consumer.stop()
+        raise
+    if kept is None:
+        await consumer.stop()
+    else:
+        idle.append(consumer)
+
+
+async def _new_reader(url: str) -> Any:
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap(url), enable_auto_commit=False, auto_offset_reset="earliest"
     )
@@ -60,10 +111,7 @@ async def _reader(url: str) -> AsyncIterator[Any]:
     except KafkaConnectionError as error:
         await consumer.stop()
         raise ConnectionError(f"cannot reach Kafka at {url}: {error}") from error
-    try:
-        yield consumer
-    finally:
-        await consumer.stop()
+    return consumer
 
 
 async def declare(url: str, specs: Sequence[TopicSpec], partitions: int) -> None:
@@ -72,7 +120,8 @@ async def declare(url: str, specs: Sequence[TopicSpec], partitions: int) -> None
         brokers = len((await admin.describe_cluster())["brokers"])
         wanted = {spec.name: partitions if spec.by_cell else 1 for spec in specs}
         new = [
-            NewTopic(spec.name, wanted[spec.name], min(3, brokers), topic_configs=settings_of(spec)) for spec in specs
+            NewTopic(spec.name, wanted[spec.name], replicas_of(brokers), topic_configs=settings_of(spec, brokers))
+            for spec in specs
         ]
         made = await admin.create_topics(new)
         existing = set()
@@ -83,13 +132,16 @@ async def declare(url: str, specs: Sequence[TopicSpec], partitions: int) -> None
             elif code:
                 raise error(f"topic {name}")
         if existing:
-            await admin.alter_configs(
+            answers = await admin.alter_configs(
                 [
-                    ConfigResource(ConfigResourceType.TOPIC, spec.name, settings_of(spec))
+                    ConfigResource(ConfigResourceType.TOPIC, spec.name, settings_of(spec, brokers))
                     for spec in specs
                     if spec.name in existing
                 ]
             )
+            for code, message, _, name in (resource for answer in answers for resource in answer.resources):
+                if code:
+                    raise for_code(code)(f"topic {name}: {message}")
         await _check(admin, wanted)
 
 
@@ -132,6 +184,7 @@ async def read(
 
 
 async def _partitions(consumer: Any, topic: str) -> set[int]:
+    await consumer._client.add_topic(topic)
     await consumer._client.force_metadata_update()
     return set(consumer.partitions_for_topic(topic) or ())
 

@@ -45,8 +45,10 @@ def kafka_home() -> Path:
 class KafkaServer:
     """`start`, `kill`, `start` again: the data stays in the folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, tier: int = 1) -> None:
+        """tier: how far Java compiles. 1 starts fast, 4 is as in production."""
         self.folder = folder
+        self.tier = tier
         self.port, self._controller_port = free_ports(2)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -72,7 +74,7 @@ class KafkaServer:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                env={**os.environ, "RAHDAR_KAFKA_TIER": "1"},
+                env={**os.environ, "RAHDAR_KAFKA_TIER": str(self.tier)},
             )
         deadline = time.monotonic() + STARTS_WITHIN_S
         while time.monotonic() < deadline:
