@@ -6,7 +6,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 CODE   := pipeline agents simulators tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test check format lint types contracts campaign fuzz lock dashboards-preview clean
+.PHONY: help setup setup-dev demo test check format lint types contracts campaign accuracy fuzz lock dashboards-preview clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ contracts: setup-dev ## Who may import whom
 
 campaign: setup-dev ## Long soaks, many kills, many seeds; writes a dated table under docs/campaigns
 	@$(BIN)/python -m tests.campaign $(ARGS)
+
+accuracy: setup-dev ## What the rules find and invent, over invented days; writes a dated table under docs/campaigns
+	@$(BIN)/python -m tests.accuracy $(ARGS)
 
 dashboards-preview: ## Comes with the Grafana dashboards
 	@echo "rahdar: there are no dashboards yet; see dashboards/README.md" >&2; exit 1
