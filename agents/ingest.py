@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import faust
 
 from agents.transport import RAW_RECORDS, make_app
+from pipeline.cli import BadInput
 from pipeline.clock import Clock
 from pipeline.ingest.batcher import LONGEST_S, Batcher
 from pipeline.ingest.bridge import Bridge, parse_address
@@ -176,7 +177,10 @@ async def run_ingest(settings: Settings, plan: CompiledPlan, clock: Clock, stop:
         logging.getLogger(name).setLevel(logging.ERROR)
     app = make_app("rahdar-ingest", settings.log_url)
     stage = IngestStage(app, settings, plan, clock)
-    edge = stage.edge()
+    try:
+        edge = stage.edge()
+    except (ValueError, OSError) as why:
+        raise BadInput(str(why)) from why
     await app.start()
     work = [asyncio.ensure_future(stage.forward()), asyncio.ensure_future(stage.tick())]
     await edge.start()

@@ -46,7 +46,7 @@ SESSION_S = 14 * 86_400
 KEEP_ALIVE_S = 15
 CONNECT_WITHIN_S = 10.0
 WATCH_S = 1.0
-PAUSE_S = (0.2, 10.0)
+PAUSE_S = (0.2, 5.0)
 DROPPED = "$SYS/broker/publish/messages/dropped"
 _SHARD = re.compile(r"[A-Za-z0-9_-]{1,32}\Z")
 

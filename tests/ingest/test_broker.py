@@ -21,8 +21,10 @@ from cryptography.x509.oid import NameOID
 
 from agents.local import free_port
 from pipeline.clock import WallClock
+from pipeline.ingest.authority import write_private
 from pipeline.ingest.broker import EmbeddedBroker, Tls
 from pipeline.ingest.credentials import Verifier, read_credentials, write_machine_credentials
+from pipeline.ingest.devices import Devices
 from pipeline.ingest.spool import Spool, records
 
 PASSWORDS = {"v1": "one-one-one-one-one", "v2": "two-two-two-two-two"}
@@ -36,7 +38,7 @@ class Bench:
         self.port = free_port()
         write_machine_credentials(directory / "passwords", PASSWORDS)
         self.spool = Spool(directory / "spool", WallClock())
-        verifier = Verifier(read_credentials(directory / "passwords"))
+        verifier = Verifier(read_credentials(directory / "passwords"), directory / "passwords")
         self.broker = EmbeddedBroker("127.0.0.1", self.port, self.spool, verifier, tls)
         self.clients: list[paho.Client] = []
 
@@ -306,6 +308,35 @@ async def test_a_last_will_is_a_message_and_links_are_told(bench: Bench) -> None
     assert await until(lambda: links() == [b"online", b"offline"])
 
 
+async def test_an_sos_passes_its_own_devices_flood(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.broker.intake.per_s, bench.broker.intake.burst = 10.0, 50.0
+    client = await bench.client().come()
+    flood = [client.say(b'{"kind":"fix","vehicle":"v1","seq":%d}' % n) for n in range(500)]
+    sos = b'{"kind":"press","subject":"v1","what":"sos"}'
+    mid = client.say(sos)
+    assert await until(lambda: mid in client.acks and len(client.acks) == len(flood) + 1)
+    bodies = [payload for _, _, payload in bench.kept()]
+    assert sos in bodies and len(bodies) < 200
+
+
+async def test_a_lost_phone_is_cut_off_and_nobody_else(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.ingest.broker.REREAD_S", 0.05)
+    lost, other = await bench.client("v1").come(), await bench.client("v2").come()
+    assert await lost.on(lost.connected) and await other.on(other.connected)
+    lines = (bench.directory / "passwords").read_text()
+    (bench.directory / "passwords").write_text("a slip of the pen\n")  # changes nothing
+    await asyncio.sleep(0.3)
+    assert not lost.gone.is_set()
+    write_private(bench.directory / "passwords", "".join(x for x in lines.splitlines(True) if not x.startswith("v1:")))
+    assert await lost.on(lost.gone)
+    assert bench.broker.counts["closed:revoked"] == 1
+    again = await bench.client("v1", client_id="again").come()
+    assert await again.on(again.gone)
+    assert again.reason is None or again.reason.is_failure
+    other.say(b"x", "v1/0/v2/native")
+    assert await other.on(other.acked)
+
+
 # ---- certificates -------------------------------------------------------------------------------------------------------
 
 
@@ -358,3 +389,36 @@ async def test_with_a_ca_the_certificate_says_who_it_is(tmp_path: Path) -> None:
             await stranger.come()
             await stranger.on(stranger.gone, 2)
             assert stranger.reason is None or stranger.reason.is_failure
+
+
+async def test_a_revoked_certificate_is_cut_off_and_does_not_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `rahdar device` makes is what the embedded broker reads."""
+    monkeypatch.setattr("pipeline.ingest.broker.REREAD_S", 0.05)
+    devices = Devices(tmp_path / "mqtt", WallClock())
+    devices.setup(["localhost"])
+    for login in ("v1", "v2"):
+        devices.enrol(login, "certificate")
+    d = devices.directory
+    tls = Tls(d / "server.pem", d / "server.key", d / "ca.pem", d / "crl.pem")
+    async with running(Bench(tmp_path, tls)) as bench:
+
+        def context(login: str) -> ssl.SSLContext:
+            made = ssl.create_default_context(cafile=str(d / "ca.pem"))
+            made.check_hostname = False
+            made.load_cert_chain(d / "issued" / login / "device.pem", d / "issued" / login / "device.key")
+            return made
+
+        lost, other = bench.client("v1", tls=context("v1")), bench.client("v2", tls=context("v2"))
+        for client in (lost, other):
+            await client.come()
+            assert await client.on(client.connected)
+        devices.revoke("v1")
+        assert await lost.on(lost.gone)
+        again = bench.client("v1", client_id="again", tls=context("v1"))
+        await again.come()
+        assert await again.on(again.gone)
+        assert again.reason is None or again.reason.is_failure
+        other.say(b"x", "v1/0/v2/native")
+        assert await other.on(other.acked)

@@ -13,6 +13,8 @@ from typing import Any
 import paho.mqtt.client as paho
 import pytest
 
+from agents.ingest import run_ingest
+from agents.transport import declare_topics, read_topic
 from pipeline.clock import WallClock
 from pipeline.ingest.acl import INGEST
 from pipeline.ingest.authority import AuthorityError
@@ -20,6 +22,10 @@ from pipeline.ingest.bridge import Bridge, parse_address
 from pipeline.ingest.broker import Tls
 from pipeline.ingest.credentials import mosquitto_hash
 from pipeline.ingest.spool import Spool, SpoolFullError, records
+from pipeline.model import topics
+from pipeline.model.wire import RawBatch, decode_raw
+from pipeline.settings import Settings
+from tests.detect.plans import plan
 from tests.ingest.mosquitto import PASSWORDS, Device, Mosquitto
 
 TOPIC = "v1/0/v1/native"
@@ -303,16 +309,58 @@ async def test_a_broker_that_is_away_is_waited_for(edge: Edge) -> None:
     assert await until(lambda: edge.kept() == [b"1"])
 
 
+async def test_the_stage_forwards_and_its_ticks_say_how_the_session_is(edge: Edge) -> None:
+    """From a device's certificate to `rahdar.raw`, by settings alone."""
+    issued = edge.broker.directory / "issued" / INGEST
+    settings = Settings(
+        log_url=f"log://{edge.directory}/log",
+        mqtt_url=f"mqtts://localhost:{edge.broker.port}",
+        mqtt_tls_cert_file=issued / "device.pem",
+        mqtt_tls_key_file=issued / "device.key",
+        mqtt_tls_ca_file=edge.broker.directory / "ca.pem",
+        partitions=1,
+        var=edge.directory / "var",
+        tick_s=0.1,
+        plan=edge.directory,
+    )
+    await declare_topics(settings.log_url, topics.ALL, settings.partitions)
+    stop = asyncio.Event()
+    running = asyncio.ensure_future(run_ingest(settings, plan(), WallClock(), stop))
+
+    async def raw() -> list[RawBatch]:
+        return [decode_raw(value or b"") async for _, _, value in read_topic(settings.log_url, topics.RAW.name, 0)]
+
+    async def seen(what: Callable[[list[RawBatch]], bool]) -> bool:
+        async with asyncio.timeout(20):
+            while not what(await raw()):  # noqa: ASYNC110  # a topic that is read from outside tells nobody
+                await asyncio.sleep(0.05)
+        return True
+
+    def healthy(batches: list[RawBatch]) -> bool:
+        return [tick.healthy for batch in batches for tick in batch.ticks][-1:] == [True]
+
+    assert await seen(healthy)
+    device = await edge.device()
+    await asyncio.to_thread(device.said, b"1")
+    assert await seen(lambda b: [(i.login, i.topic, i.payload) for r in b for i in r.items] == [("v1", TOPIC, b"1")])
+    edge.broker.kill()
+    assert await seen(lambda batches: not healthy(batches))
+    await asyncio.to_thread(edge.broker.start)
+    assert await seen(healthy)
+    stop.set()
+    await running
+
+
 async def test_each_shard_is_a_session_of_its_own(tmp_path: Path) -> None:
     broker = Mosquitto(tmp_path / "mqtt", shards=("0", "1", "owntracks"))
     async with edge_of(tmp_path, broker) as edge:
         bridge = await edge.up("?shards=0,owntracks")
         device = await edge.device()
-        topics = ["v1/0/v1/native", "v1/1/v1/native", "owntracks/v1/phone"]
-        for topic in topics:
+        names = ["v1/0/v1/native", "v1/1/v1/native", "owntracks/v1/phone"]
+        for topic in names:
             await asyncio.to_thread(device.said, b"x", topic)
         assert await until(lambda: len(edge.kept()) == 2)
-        assert {topic for _, topic, _ in edge.items()} == {topics[0], topics[2]}
+        assert {topic for _, topic, _ in edge.items()} == {names[0], names[2]}
         assert bridge.counts["connects"] == 2
 
 
