@@ -26,7 +26,7 @@ CONTINUITY_M = 5.0  # another leg has to be nearer than the last one by this bef
 class Lines:
     """All lines one after the other. `ranges` (n, 6): first and last vertex, first and last small box, first and last big box."""
 
-    vertices: Floats  # (m, 3): x, y, chainage
+    vertices: Floats  # (m, 7): x, y, chainage; then of the segment from here: dx, dy, 1 / length², chainage to its end
     boxes: Floats  # (k, 4): west, south, east, north
     big: Floats
     ranges: Ints
@@ -40,13 +40,17 @@ def build_lines(lines: Sequence[tuple[Floats, Floats]]) -> Lines:
         segments = len(xy) - 1
         small = [_box(xy[i : min(i + BLOCK, segments) + 1]) for i in range(0, segments, BLOCK)]
         large = [_hull(small[i : i + BLOCK]) for i in range(0, len(small), BLOCK)]
-        vertices.append(np.column_stack([xy, chainage]))
+        step = np.diff(xy, axis=0, append=xy[-1:])
+        length2 = (step**2).sum(axis=1)
+        inverse = np.divide(1.0, length2, out=np.zeros(len(xy)), where=length2 > 0.0)
+        along = np.diff(chainage, append=chainage[-1])
+        vertices.append(np.column_stack([xy, chainage, step, inverse, along]))
         boxes += small
         big += large
         ranges.append((v, v + len(xy), b, b + len(small), g, g + len(large)))
         v, b, g = v + len(xy), b + len(small), g + len(large)
     return Lines(
-        np.ascontiguousarray(np.concatenate(vertices)) if vertices else np.zeros((0, 3)),
+        np.ascontiguousarray(np.concatenate(vertices)) if vertices else np.zeros((0, 7)),
         np.array(boxes).reshape(-1, 4),
         np.array(big).reshape(-1, 4),
         np.array(ranges, np.int64).reshape(-1, 6),
@@ -95,6 +99,8 @@ def nearest(
                 continue
             k0 = (b - b0) * BLOCK
             for k in range(k0, min(k0 + BLOCK, segments)):
+                if last >= 0 and last - WINDOW <= k <= last + WINDOW:
+                    continue  # looked at first
                 q, s = _to_segment2(vertices, v0 + k, x, y)
                 if q < best:
                     best, far_found, far_at = q, k, s
@@ -107,9 +113,8 @@ def nearest(
 @compiled
 def _to_segment2(vertices: Floats, i: int, x: float, y: float) -> tuple[float, float]:
     """Squared distance to a segment, and the chainage of its nearest point."""
-    ax, ay = vertices[i, 0], vertices[i, 1]
-    dx, dy = vertices[i + 1, 0] - ax, vertices[i + 1, 1] - ay
-    t = ((x - ax) * dx + (y - ay) * dy) / (dx * dx + dy * dy)
-    t = min(1.0, max(0.0, t))
-    ex, ey = x - ax - t * dx, y - ay - t * dy
-    return ex * ex + ey * ey, vertices[i, 2] + t * (vertices[i + 1, 2] - vertices[i, 2])
+    px, py = x - vertices[i, 0], y - vertices[i, 1]
+    dx, dy = vertices[i, 3], vertices[i, 4]
+    t = min(1.0, max(0.0, (px * dx + py * dy) * vertices[i, 5]))
+    ex, ey = px - t * dx, py - t * dy
+    return ex * ex + ey * ey, vertices[i, 2] + t * vertices[i, 6]
