@@ -126,9 +126,16 @@ def _follow(alert: Alert, change: Change, words: Words, now_us: int) -> list[Ste
     steps: list[Step] = []
     ended = e.ended_at_us is not None and not latched(e)
     back = alert.retracted or not latched(e)  # a latched one is cleared by a retraction alone
-    reopened = not ended and alert.cleared_at_us is not None and back and alert.closed_at_us is None
+    over = alert.cleared_at_us is not None
+    # a person's closing stands until it gets graver; the policy's own stands only as long as the danger is over
+    returns = alert.closed_at_us is not None and (grave(e.severity, alert.severity) or (over and alert.outcome is None))
+    reopened = not ended and back and (returns if alert.closed_at_us is not None else over)
     if reopened:
         new = msgspec.structs.replace(new, cleared_at_us=None)
+        if returns:
+            new = msgspec.structs.replace(
+                new, closed_at_us=None, outcome=None, acknowledged_at_us=None, acknowledged_by=None
+            )
     if e.severity == "critical":
         new = msgspec.structs.replace(new, shelved_until_us=None)
     if new != alert or change.kind == "amend":

@@ -52,7 +52,9 @@ CHANGES: list[tuple[str, list[Alert], Change, list[tuple[str, str]], str]] = [
     ("ends twice", [alert(ENDED, **CLEARED)], change("end", ENDED), [], "NOTHING_NEW"),
     ("ends after a person closed it", [alert(**ACKED, **CLOSED)], change("end", ENDED), [("cleared", "ENDED")], ""),
     ("goes on after all", [alert(ENDED, **CLEARED)], change("amend", E), [("amended", "BEGAN_AGAIN")], ""),
-    ("goes on after it was closed", [alert(ENDED, **ACKED, **CLEARED, **CLOSED)], change("amend", E), [("amended", "AMENDED")], ""),
+    ("goes on after the policy closed it", [alert(ENDED, **ACKED, **CLEARED, **CLOSED)], change("amend", E), [("amended", "BEGAN_AGAIN")], ""),
+    ("goes on after a person closed it", [alert(ENDED, outcome="false", **ACKED, **CLEARED, **CLOSED)], change("amend", E), [("amended", "AMENDED")], ""),
+    ("gets graver after a person closed it", [alert(outcome="false", **ACKED, **CLOSED)], change("amend", episode(severity="critical")), [("grew", "GRAVER")], ""),
     ("is gone", [alert()], change("retract", E), [("retracted", "EPISODE_GONE")], ""),
     ("is gone, acknowledged", [alert(**ACKED)], change("retract", E), [("retracted", "EPISODE_GONE")], ""),
     ("is gone twice", [alert(retracted=True, **CLEARED)], change("retract", E), [], "NOTHING_NEW"),
@@ -236,3 +238,23 @@ def test_an_acknowledgement_names_who_and_when_and_can_be_taken_back() -> None:
 def test_notes_are_added_and_none_is_lost() -> None:
     (step,) = on_command(alert(notes=("one",)), command("note", text="two"), NOW).steps
     assert step.alert.notes == ("one", "two")
+
+
+@pytest.mark.parametrize(
+    ("closed", "news"),
+    [
+        (alert(ENDED, **ACKED, **CLEARED, **CLOSED), change("amend", E)),
+        (alert(outcome="false", **ACKED, **CLOSED), change("amend", episode(severity="critical"))),
+    ],
+    ids=["was not over", "got graver"],
+)
+def test_what_comes_back_stands_in_the_queue_again_as_nobodys(closed: Alert, news: Any) -> None:
+    *_, step = on_change([closed], news, None, "r", WORDS, NOW).steps
+    a = step.alert
+    assert (a.id, a.closed_at_us, a.cleared_at_us, a.acknowledged_at_us, a.outcome) == (
+        closed.id,
+        None,
+        None,
+        None,
+        None,
+    )

@@ -253,14 +253,24 @@ class Book(RuleBasedStateMachine):
 
     @invariant()
     def life_moves_along_allowed_edges(self) -> None:
-        """I4, and an acknowledgement is never lost."""
+        """I4; an acknowledgement is lost only when what was closed comes back: graver, or not over after all."""
         last: dict[str, Any] = {}
+        back: set[str] = set()
         for event in self.events:
             a, before = event.alert, last.get(event.alert.id)
             assert BEFORE[event.transition](before), (event.transition, event.reason)
             assert a.revision == (0 if before is None else before.revision + 1)
             if before is not None and before.closed_at_us is not None:
-                assert a.closed_at_us == before.closed_at_us, "closed is closed"
+                returns = (event.transition, event.reason) == ("grew", "GRAVER") or (
+                    (event.transition, event.reason) == ("amended", "BEGAN_AGAIN") and before.outcome is None
+                )
+                if returns and a.closed_at_us is None:
+                    assert (a.acknowledged_at_us, a.outcome, a.cleared_at_us) == (None, None, None)
+                    back.add(a.id)
+                else:
+                    assert a.closed_at_us == before.closed_at_us, "closed is closed"
+            if event.transition in ("acknowledged", "closed"):
+                back.discard(a.id)
             if event.transition == "closed" and (a.severity == "critical" or a.rule == "sos.pressed"):
                 assert event.actor != "policy" and a.outcome
             if event.transition == "merged":
@@ -269,6 +279,8 @@ class Book(RuleBasedStateMachine):
                 assert a.shelved_until_us is None, "a critical one on the shelf"
             last[a.id] = a
         for name, by in self.acknowledged.items():
+            if name in back:
+                continue  # it came back, and is nobody's
             assert last[name].acknowledged_by == by
             assert last[name].acknowledged_at_us is not None
         for name, notes in self.notes.items():
