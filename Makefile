@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
-CODE   := pipeline agents simulators tests
+CODE   := pipeline agents simulators dashboards tests
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo test check format lint types contracts campaign accuracy fuzz lock dashboards-preview clean
@@ -53,8 +53,8 @@ campaign: setup-dev ## Long soaks, many kills, many seeds; writes a dated table 
 accuracy: setup-dev ## What the rules find and invent, over invented days; writes a dated table under docs/campaigns
 	@$(BIN)/python -m tests.accuracy $(ARGS)
 
-dashboards-preview: ## Comes with the Grafana dashboards
-	@echo "rahdar: there are no dashboards yet; see dashboards/README.md" >&2; exit 1
+dashboards-preview: setup-dev ## Every panel's answer on a played story, one page a dashboard (needs influxd: deploy/influxdb/install.sh)
+	@$(BIN)/python -m dashboards.preview
 
 fuzz: setup-dev ## A million payloads over every format; resumes where it was stopped, writes a dated table under docs/campaigns
 	@$(BIN)/python -m tests.normalise.fuzz $(ARGS)

@@ -6,12 +6,13 @@ import asyncio
 import importlib
 from collections.abc import Iterable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
 import orjson
 
-from pipeline.cli import Unreachable
+from pipeline.cli import BadInput, Unreachable
 
 
 def _show(rows: Iterable[Any], as_json: bool) -> None:
@@ -29,7 +30,7 @@ seed_option = click.option("--seed", default=1, show_default=True, help="Of the 
 
 @click.group()
 def bench() -> None:
-    """Measure on this machine: core, worker, latency."""
+    """Measure on this machine: core, worker, latency, influx."""
 
 
 @bench.command()
@@ -67,3 +68,25 @@ def latency(as_json: bool, seed: int, rate: int, seconds: int) -> None:
     except (ConnectionError, TimeoutError) as error:
         raise Unreachable(str(error)) from error
     _show(rows, as_json)
+
+
+@bench.command()
+@as_json_option
+@seed_option
+@click.option("--vehicles", type=click.IntRange(min=1), default=2000, show_default=True)
+@click.option("--for", "seconds", type=click.IntRange(min=5), default=30, show_default=True, help="Seconds of load.")
+@click.option(
+    "--url",
+    help="influx://HOST:PORT/ORG, set up for a region r; without it an influxd is started here and thrown away.",
+)
+@click.option("--token-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Of that server.")
+def influx(as_json: bool, seed: int, vehicles: int, seconds: int, url: str | None, token_file: Path | None) -> None:
+    """Fixes through the record's encoder and client into a real influxd, synchronously."""
+    from pipeline.commands.bench_influx import measure_influx
+
+    try:
+        _show(measure_influx(seed, seconds, vehicles, url, token_file), as_json)
+    except (ConnectionError, TimeoutError) as error:
+        raise Unreachable(str(error)) from error
+    except (FileNotFoundError, ValueError) as error:
+        raise BadInput(str(error)) from error

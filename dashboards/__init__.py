@@ -1,0 +1,1 @@
+"""Grafana dashboards as code: queries in `flux/`, panels in `boards`, what Grafana reads in `json/`."""

@@ -1,0 +1,11 @@
+// Where the open alerts are. One frame.
+from(bucket: "rahdar_${region}_events")
+  |> range(start: -7d)
+  |> filter(fn: (r) => r._measurement == "alerts")
+  |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value")
+  |> group(columns: ["alert"])
+  |> sort(columns: ["seq"])
+  |> last(column: "seq")
+  |> group()
+  |> filter(fn: (r) => r.open and exists r.lat_deg and exists r.lon_deg)
+  |> keep(columns: ["_time", "alert", "severity", "subject", "rule", "text", "lat_deg", "lon_deg"])

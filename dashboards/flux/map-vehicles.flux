@@ -1,0 +1,12 @@
+// Where each vehicle was last seen in the last ten minutes. One frame: the map's layers read only the first.
+from(bucket: "rahdar_${region}_raw")
+  |> range(start: -10m)
+  |> filter(fn: (r) => r._measurement == "positions")
+  |> filter(fn: (r) => r._field == "lat_deg" or r._field == "lon_deg" or r._field == "speed_mps" or r._field == "course_deg")
+  |> last()
+  |> pivot(rowKey: ["_time", "vehicle", "device", "role"], columnKey: ["_field"], valueColumn: "_value")
+  |> group(columns: ["vehicle"])
+  |> sort(columns: ["_time"])
+  |> last(column: "lat_deg")
+  |> group()
+  |> keep(columns: ["_time", "vehicle", "role", "lat_deg", "lon_deg", "speed_mps", "course_deg"])

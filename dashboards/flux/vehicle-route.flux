@@ -1,0 +1,10 @@
+// One vehicle's way, thinned; the route layer draws one line.
+from(bucket: "rahdar_${region}_raw")
+  |> range(start: v.timeRangeStart, stop: v.timeRangeStop)
+  |> filter(fn: (r) => r._measurement == "positions" and r.vehicle == "${vehicle}")
+  |> filter(fn: (r) => r._field == "lat_deg" or r._field == "lon_deg" or r._field == "speed_mps")
+  |> group(columns: ["_field"])
+  |> aggregateWindow(every: v.windowPeriod, fn: last, createEmpty: false)
+  |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value")
+  |> group()
+  |> keep(columns: ["_time", "lat_deg", "lon_deg", "speed_mps"])
