@@ -18,6 +18,7 @@ import click
 from pipeline.cli import BadInput, Unreachable
 from pipeline.clock import WallClock
 from pipeline.commands.run import read_settings
+from pipeline.ingest.acl import SHARDS
 from pipeline.ingest.authority import AuthorityError, write_private
 from pipeline.ingest.credentials import CredentialsError
 from pipeline.ingest.devices import Devices, DevicesError, Kind
@@ -93,9 +94,7 @@ def device() -> None:
     required=True,
     help="A name or address by which devices call the broker; repeat it.",
 )
-@click.option(
-    "--shards", default="", help="Comma-separated: a login of the bridge's own for each. Default: one for all."
-)
+@click.option("--shards", default=",".join(SHARDS), show_default=True, help="Each is a login of the bridge's own.")
 @_common
 def setup(hosts: tuple[str, ...], shards: str, directory: Path | None, pid_file: Path) -> None:
     """Certificate authority, the broker's certificate, its ACL, and certificates for our own bridge and notifier.

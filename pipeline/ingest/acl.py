@@ -9,8 +9,10 @@ from pipeline.normalise.formats import FORMATS
 
 SPOKEN = (*FORMATS, "receipt")
 OWNTRACKS = ("event", "waypoint", "waypoints", "status", "dump", "steps", "card")
-INGEST, NOTIFY = "rahdar-ingest", "rahdar-notify"
-"""Logins of our own; no device may have one that begins like them."""
+NOTIFY = "rahdar-notify"
+"""A login of our own; no device may have one that begins like it."""
+SHARDS = ("0", "owntracks")
+"""Of a small fleet: one of `v1`, and OwnTracks' own topics. The bridge's login for a shard is the shard's name (see `mosquitto_acl`)."""
 
 _SHARD = r"[A-Za-z0-9_-]{1,32}"
 _ANY = "|".join(SPOKEN)
@@ -36,26 +38,31 @@ def login_of(topic: str) -> str | None:
     return found[1] if found else None
 
 
-def filters(shard: str | None) -> list[str]:
-    """What the bridge subscribes to: one shard of `v1`, or OwnTracks' own topics (the shard `owntracks`), or all (None)."""
-    own = [f"owntracks/+/+{more}" for more in ("", *(f"/{name}" for name in OWNTRACKS))]
+def filters(shard: str) -> list[str]:
+    """What the bridge subscribes to: one shard of `v1`, or OwnTracks' own topics (the shard `owntracks`)."""
     if shard == "owntracks":
-        return own
-    ours = [f"v1/{shard or '+'}/+/{name}{more}" for name in SPOKEN for more in ("", "/+")]
-    return ours if shard else ours + own
+        return [f"owntracks/+/+{more}" for more in ("", *(f"/{name}" for name in OWNTRACKS))]
+    return [f"v1/{shard}/+/{name}{more}" for name in SPOKEN for more in ("", "/+")]
 
 
-def mosquitto_acl(shards: Iterable[str] = (), shut_out: Iterable[str] = ()) -> str:
+def mosquitto_acl(shut_out: Iterable[str] = ()) -> str:
     """Mosquitto's `acl_file`. `%u` is who the broker found it to be. Never `#` below a login: a device would write its own downlink.
-    `shut_out`: logins that may do nothing more, even on a connection that they still have."""
-    lines = ["# Made by `rahdar device`; changed there.", ""]
-    for user in (INGEST, *(f"{INGEST}-{shard}" for shard in shards)):
-        lines += [f"user {user}", "topic read v1/#", "topic read owntracks/#", "topic read $SYS/broker/publish/#", ""]
-    lines += [f"user {NOTIFY}", "topic write v1/+/+/down", ""]
+    `shut_out`: logins that may do nothing more, even on a connection that they still have.
+
+    The bridge is called like its shard, so that its right to read is a pattern too. What is given to a user by name Mosquitto forgets,
+    for sessions whose client is away, at every SIGHUP: it then acknowledges what is published and keeps it for nobody.
+    """
+    lines = ["# Made by `rahdar device`; changed there.", "", f"user {NOTIFY}", "topic write v1/+/+/down", ""]
     for login in sorted(shut_out):
         lines += [f"user {login}", "topic deny #", ""]
+    lines += ["# devices: their own topics"]
     for name in SPOKEN:
         lines += [f"pattern write v1/+/%u/{name}", f"pattern write v1/+/%u/{name}/+"]
     lines += ["pattern read v1/+/%u/down", "pattern write owntracks/%u/+"]
     lines += [f"pattern write owntracks/%u/+/{name}" for name in OWNTRACKS]
+    lines += ["", "# the bridge: the shard that it is called like. No device is."]
+    for name in SPOKEN:
+        lines += [f"pattern read v1/%u/+/{name}", f"pattern read v1/%u/+/{name}/+"]
+    lines += ["pattern read %u/+/+", *(f"pattern read %u/+/+/{name}" for name in OWNTRACKS)]
+    lines += ["pattern read $SYS/broker/publish/messages/dropped"]
     return "\n".join(lines) + "\n"

@@ -23,7 +23,7 @@ from collections import Counter, deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -31,7 +31,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from pipeline.ingest.acl import INGEST, filters, login_of
+from pipeline.ingest.acl import SHARDS, filters, login_of
 from pipeline.ingest.broker import PAYLOAD_BYTES, Tls
 from pipeline.ingest.intake import Intake, RateLimitedError
 from pipeline.ingest.spool import Spool, SpoolFullError
@@ -53,13 +53,12 @@ _SHARD = re.compile(r"[A-Za-z0-9_-]{1,32}\Z")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """`mqtt[s]://[LOGIN@]HOST[:PORT][?shards=0,1&password_file=FILE]`. No shards: one session for all of them."""
+    """`mqtt[s]://HOST[:PORT][?shards=0,1,owntracks&password_file=FILE]`. Without shards: those of a small fleet."""
 
     host: str
     port: int
     tls: bool
-    login: str
-    shards: tuple[str, ...] = ()
+    shards: tuple[str, ...] = SHARDS
     password_file: Path | None = None
 
 
@@ -82,6 +81,8 @@ def parse_address(url: str) -> Address:
         raise no("no host")
     if parts.password is not None:
         raise no("a password does not belong in a URL: name a file that holds it, ?password_file=FILE")
+    if parts.username is not None:
+        raise no("the bridge's login is the name of its shard")
     asked = parse_qs(parts.query, keep_blank_values=True)
     if unknown := asked.keys() - {"shards", "password_file"}:
         raise no(f"unknown {', '.join(sorted(unknown))}")
@@ -94,8 +95,7 @@ def parse_address(url: str) -> Address:
         parts.hostname,
         port or (8883 if parts.scheme == "mqtts" else 1883),
         parts.scheme == "mqtts",
-        unquote(parts.username) if parts.username else INGEST,
-        shards,
+        shards or SHARDS,
         Path(file) if file else None,
     )
 
@@ -119,7 +119,12 @@ class Bridge:
             if not lines or not lines[0]:
                 raise ValueError(f"{address.password_file}: the password should be its first line")
             self.password = lines[0]
-        self.sessions = [Session(self, shard, tls, ca) for shard in address.shards or (None,)]
+        if tls is not None and len(address.shards) > 1 and "{shard}" not in str(tls.certificate):
+            raise ValueError(
+                f"RAHDAR_MQTT_TLS_CERT_FILE is {tls.certificate} for {len(address.shards)} shards, each of which has its own: "
+                "write {shard} for the shard, there and in RAHDAR_MQTT_TLS_KEY_FILE"
+            )
+        self.sessions = [Session(self, shard, tls, ca) for shard in address.shards]
         self._wounded = False
 
     async def start(self) -> None:
@@ -152,11 +157,10 @@ class Bridge:
 class Session:
     """One shard. Connects, and connects again."""
 
-    def __init__(self, bridge: Bridge, shard: str | None, tls: Tls | None, ca: Path | None) -> None:
+    def __init__(self, bridge: Bridge, shard: str, tls: Tls | None, ca: Path | None) -> None:
         self.bridge = bridge
         self.shard = shard
-        name = bridge.address.login
-        self.login = f"{name}-{shard}" if shard else name
+        self.login = shard
         """Client id and user name: the broker makes them one, so that nobody takes over the session of somebody else."""
         self.marker = bridge.directory / f"{self.login}.session"
         self.tls = self._context(tls, ca) if bridge.address.tls else None
@@ -172,7 +176,7 @@ class Session:
             raise ValueError(f"RAHDAR_MQTT_TLS_CA_FILE {ca}: {error}") from error
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if tls is not None:
-            files = [str(path).replace("{shard}", self.shard or "") for path in (tls.certificate, tls.key)]
+            files = [str(path).replace("{shard}", self.shard) for path in (tls.certificate, tls.key)]
             try:
                 context.load_cert_chain(*files)
             except (OSError, ssl.SSLError) as error:
@@ -196,7 +200,7 @@ class Session:
             if connection.subscribed:
                 pause = PAUSE_S[0]
             self.bridge.counts[f"ended:{why}"] += 1
-            log.warning("%s: connection %d ended: %s", self.login, self.generation, why)
+            log.warning("shard %s: connection %d ended: %s", self.login, self.generation, why)
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, not a secret
             pause = min(pause * 2, PAUSE_S[1])
 
@@ -208,7 +212,7 @@ class Session:
             with contextlib.suppress(FileNotFoundError, ValueError):
                 last_us = int(self.marker.read_text())
                 log.error(
-                    "%s: the broker has lost our session: what was published between %s and %s may be lost",
+                    "shard %s: the broker has lost our session: what was published between %s and %s may be lost",
                     self.login,
                     format_us(last_us),
                     format_us(self.bridge.spool.clock.now_us()),
@@ -347,7 +351,7 @@ class Connection:
         if self._why.done():
             return
         self.bridge.counts["connects"] += 1
-        log.info("%s: connection %d, session present: %s", self.session.login, self.generation, present)
+        log.info("shard %s: connection %d, session present: %s", self.session.login, self.generation, present)
         try:
             self.session.came(present)
         except OSError as error:
@@ -375,7 +379,7 @@ class Connection:
             try:
                 self._one(message)
             except Exception:
-                log.exception("%s: a message was not understood", self.session.login)
+                log.exception("shard %s: a message was not understood", self.session.login)
                 self._ignore("malformed", message)
 
     def _one(self, message: paho.MQTTMessage) -> None:

@@ -24,7 +24,7 @@ import msgspec
 from cryptography import x509
 
 from pipeline.clock import Clock
-from pipeline.ingest.acl import INGEST, NOTIFY, mosquitto_acl
+from pipeline.ingest.acl import NOTIFY, SHARDS, mosquitto_acl
 from pipeline.ingest.authority import Authority, AuthorityError, utc, write_private
 from pipeline.ingest.credentials import LOGIN, CredentialsError, mosquitto_hash, read_credentials
 from pipeline.model.times import format_us
@@ -48,12 +48,14 @@ class Device(msgspec.Struct, kw_only=True):
     serials: list[str] = msgspec.field(default_factory=list)
     """Of all its certificates, hexadecimal; of an enrolled one the last is good."""
     until: str | None = None
+    ours: bool = False
+    """Of our own programs: the bridge, the notifier."""
 
 
 class Register(msgspec.Struct, kw_only=True):
     version: int = 1
-    shards: list[str] = msgspec.field(default_factory=list)
-    """For which the bridge has logins of its own; none: one for all."""
+    shards: list[str] = msgspec.field(default_factory=lambda: list(SHARDS))
+    """Each is a login of the bridge's."""
     devices: dict[str, Device] = msgspec.field(default_factory=dict)
 
 
@@ -120,17 +122,22 @@ class Devices:
             self.authority.write_crl(int(serial, 16) for serial in gone)
             self._for_broker(self.authority.crl_path, self.authority.crl_path.read_bytes(), 0o644)
         shut_out = [device.login for device in register.devices.values() if device.state == "revoked"]
-        self._for_broker(self.acl, mosquitto_acl(register.shards, shut_out))
+        self._for_broker(self.acl, mosquitto_acl(shut_out))
 
     # ---- the broker -----------------------------------------------------------------------------------------------------
 
-    def setup(self, hosts: Sequence[str], shards: Sequence[str] = ()) -> list[str]:
+    def setup(self, hosts: Sequence[str], shards: Sequence[str] = SHARDS) -> list[str]:
         """Authority, the broker's certificate for these names, ACL, and certificates for our own bridge and notifier. Returns what
         was made; what is there and good stays."""
-        if len(shards) > MOST_SHARDS or not all(LOGIN.match(f"{INGEST}-{shard}") for shard in shards):
-            raise DevicesError(f"at most {MOST_SHARDS} shards, with names of A-Z a-z 0-9 _ - and at most 18 letters")
+        if not 0 < len(shards) <= MOST_SHARDS or not all(LOGIN.match(shard) for shard in shards):
+            raise DevicesError(f"1 to {MOST_SHARDS} shards, with names of A-Z a-z 0-9 _ -")
         made = []
         with self._register() as register:
+            devices = {
+                login for login, device in register.devices.items() if not device.ours
+            } | self._credentials().keys()
+            if taken := sorted(devices & set(shards)):
+                raise DevicesError(f"{taken[0]} is a device: it would read what the whole shard of that name says")
             if not self.authority.exists():
                 self.authority.create()
                 made.append(str(self.authority.certificate_path))
@@ -146,11 +153,12 @@ class Devices:
             register.shards = list(shards)
             self._write(register)
             self._publish(register)
-            ours = [f"{INGEST}-{shard}" for shard in shards] or [INGEST]
-            for login in (*ours, NOTIFY):
+            for login in (*shards, NOTIFY):
                 device = register.devices.get(login)
                 if device is None or device.state != "enrolled":
-                    made.append(str(self._certificate(register, login, "0", None)))
+                    made.append(str(self._certificate(register, login, login, None)))
+                    register.devices[login].ours = True
+                    self._write(register)
         return made
 
     def _server_is_good(self, hosts: Sequence[str]) -> bool:
@@ -179,6 +187,8 @@ class Devices:
         _check(login, shard)
         with self._register() as register:
             device = register.devices.get(login)
+            if login in {*register.shards, *SHARDS} or (device is not None and device.ours):
+                raise DevicesError(f"{login} is a shard: a device of that name would read what all others in it say")
             if device is not None and device.state == "enrolled" and not renew:
                 if device.kind != kind:
                     raise DevicesError(f"{login} is enrolled with a {device.kind}; --renew makes it a {kind}")

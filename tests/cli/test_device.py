@@ -17,6 +17,7 @@ from cryptography import x509
 
 from pipeline.cli import cli
 from pipeline.clock import SetClock
+from pipeline.ingest.acl import OWNTRACKS, SPOKEN
 from pipeline.ingest.authority import AuthorityError, read_revoked
 from pipeline.ingest.credentials import Verifier, read_credentials
 from pipeline.ingest.devices import Devices
@@ -58,7 +59,7 @@ def setup(here: Path) -> None:
 
 def test_setup_makes_what_a_broker_needs_and_again_makes_nothing(here: Path) -> None:
     made = done(here, "setup", "--host", "broker.example", "--host", "192.0.2.1").stdout
-    for name in ("ca.pem", "server.pem", "passwords", "issued/rahdar-ingest", "issued/rahdar-notify"):
+    for name in ("ca.pem", "server.pem", "passwords", "issued/0", "issued/owntracks", "issued/rahdar-notify"):
         assert f"made {here}/{name}" in made
     before = {path: path.read_bytes() for path in here.rglob("*.pem") if path.name != "crl.pem"}
     assert done(here, "setup", "--host", "broker.example").stdout == ""
@@ -134,7 +135,7 @@ def test_revoking_ends_certificate_and_password_and_can_be_said_twice(here: Path
     assert read_credentials(here / "passwords") == {}
     assert "user t1\ntopic deny #\n" in (here / "acl").read_text()
     states = [json.loads(line) for line in done(here, "list", "--json").stdout.splitlines()]
-    assert {row["login"]: row["state"] for row in states if not row["login"].startswith("rahdar-")} == {
+    assert {row["login"]: row["state"] for row in states if row["login"] in ("p1", "t1")} == {
         "p1": "revoked",
         "t1": "revoked",
     }
@@ -162,12 +163,21 @@ def test_a_device_moves_to_another_shard_and_keeps_its_secret(here: Path) -> Non
     assert "shard 7" in refused(here, "move", "t1", "--shard", "7")
 
 
-@pytest.mark.parametrize("name", ["a/b", "v1/+", "#", "x" * 33, "a b", "ÿ", "rahdar-ingest", "a\n"])
+def test_no_shard_is_called_like_a_device(here: Path) -> None:
+    """It would read all that its shard says."""
+    setup(here)
+    done(here, "enrol", "t1")
+    assert "t1 is a device" in refused(here, "setup", "--host", "b", "--shards", "0,t1")
+    assert not set(OWNTRACKS) & set(SPOKEN)  # the pattern of one would open the other to a device called v1
+
+
+@pytest.mark.parametrize("name", ["a/b", "v1/+", "#", "x" * 33, "a b", "ÿ", "rahdar-notify", "0", "owntracks", "a\n"])
 def test_no_name_that_would_open_topics_of_others(here: Path, name: str) -> None:
     setup(here)
     for command in (["enrol", name], ["enrol", name, "--password"]):
         refused(here, *command)
-    assert name not in Devices(here, SetClock(T0)).read().devices or name.startswith("rahdar-")
+    found = Devices(here, SetClock(T0)).read().devices.get(name)
+    assert found is None or found.ours
 
 
 def test_what_cannot_be_done_has_its_cause_and_exit_code(here: Path, tmp_path: Path) -> None:

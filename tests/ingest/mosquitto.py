@@ -22,6 +22,7 @@ from paho.mqtt.properties import Properties
 
 from agents.local import free_port
 from pipeline.clock import WallClock
+from pipeline.ingest.acl import SHARDS
 from pipeline.ingest.authority import write_private
 from pipeline.ingest.credentials import mosquitto_hash
 from pipeline.ingest.devices import Devices
@@ -40,7 +41,7 @@ def program() -> str:
 
 
 class Mosquitto:
-    def __init__(self, directory: Path, shards: Iterable[str] = (), replace: dict[str, str] | None = None) -> None:
+    def __init__(self, directory: Path, shards: Iterable[str] = SHARDS, replace: dict[str, str] | None = None) -> None:
         self.program = program()
         self.directory = directory
         self.shards = tuple(shards)
