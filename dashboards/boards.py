@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dashboards.model import (
     BLUE,
     GREY,
@@ -50,6 +52,10 @@ LAG = Panel(
     "Record lag", "How far what you see here is behind the world. Red above 10 s.", "stat", ("record-lag",), 4, 4,
     unit="s", steps=STALE, decimals=0, link=("Pipeline health", "/d/rahdar-pipeline"),
 )  # fmt: skip
+AS_OF = Panel(
+    "As of", "When ingest was last heard: as of when the counts beside this are true (PKT).", "stat", ("as-of",), 3, 4,
+    unit="time:HH:mm:ss",
+)  # fmt: skip
 BUDGET = Panel(
     "Alerts in 10 min", "One per operator is what a person bears, ten are a flood (EEMUA 191).", "stat", ("alarm-budget",), 4, 4,
     unit="none", steps=((None, GREY), (2, ORANGE), (10, RED)),
@@ -73,7 +79,8 @@ def _open(severity: str, colour: str) -> Panel:
 OVERVIEW = Dashboard(
     "rahdar-overview", "Overview", "Alerts first, then the map: is anything wrong, and may I believe it?", (REGION,),
     (
-        _open("critical", RED), _open("high", ORANGE), _open("medium", SKY), _open("low", BLUE), BUDGET, DATA_AGE, LAG,
+        _open("critical", RED), _open("high", ORANGE), _open("medium", SKY), _open("low", BLUE),
+        replace(BUDGET, width=3), replace(DATA_AGE, width=3), replace(LAG, width=3), AS_OF,
         Panel(
             "Open alerts", "Gravest first, then oldest. Follow a sentence to the desk to acknowledge or close it.", "table",
             ("open-alerts",), 13, 14,
@@ -186,8 +193,8 @@ SITES = Dashboard(
 RESPONSE = Dashboard(
     "rahdar-response", "Response", "How long people took, and what alerts turned out to be.", (REGION,),
     (
-        Panel("Acknowledged, half within", "Seconds from opening to a person's acknowledgement.", "barchart", ("acknowledge-median",), 8, 7, unit="s", decimals=0),
-        Panel("Acknowledged, nine in ten within", "Seconds from opening to a person's acknowledgement.", "barchart", ("acknowledge-p90",), 8, 7, unit="s", decimals=0),
+        Panel("Acknowledged, half within", "From opening to a person's answer.", "barchart", ("acknowledge-median",), 8, 7, unit="s", decimals=0),
+        Panel("Acknowledged, nine in ten within", "From opening to a person's answer.", "barchart", ("acknowledge-p90",), 8, 7, unit="s", decimals=0),
         Panel("Within the plan's time", "Share of what was acknowledged.", "stat", ("in-time",), 8, 7, unit="percentunit", steps=((None, RED), (0.9, ORANGE), (0.99, GREY))),
         Panel(
             "What people did", "Newest first; red where nobody answered within five minutes.", "table", ("response-log",), 14, 11,

@@ -26,7 +26,17 @@ CYCLE = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED, GREY, "#000000")
 
 Kind = Literal["stat", "timeseries", "barchart", "table", "geomap", "state-timeline"]
 Unit = Literal[
-    "none", "s", "short", "percentunit", "percent", "velocityms", "lengthm", "lengthkm", "suffix:/s", "dateTimeAsIso"
+    "none",
+    "s",
+    "short",
+    "percentunit",
+    "percent",
+    "velocityms",
+    "lengthm",
+    "lengthkm",
+    "suffix:/s",
+    "dateTimeAsIso",
+    "time:HH:mm:ss",
 ]
 Step = tuple[float | None, str]
 

@@ -42,9 +42,9 @@ main{position:relative;margin:6px 12px 30px}
 section{position:absolute;box-sizing:border-box;padding:5px}
 section>div{background:#fff;border:1px solid #d7dae0;border-radius:3px;height:100%;box-sizing:border-box;padding:6px 9px;overflow:hidden;display:flex;flex-direction:column}
 h2{font-size:13px;margin:0 0 3px;font-weight:600}h2 small{font-weight:400;color:#6b7280;margin-left:7px}
-.stat{flex:1;display:flex;align-items:center;justify-content:center;font-size:34px;font-weight:700;border-radius:3px}
+.stat{flex:1;display:flex;align-items:center;justify-content:center;font-size:27px;font-weight:700;border-radius:3px}
 table{border-collapse:collapse;width:100%;font-size:12px}th{text-align:left;color:#6b7280;font-weight:600;border-bottom:1px solid #d7dae0;padding:3px 6px;white-space:nowrap}
-td{padding:3px 6px;border-bottom:1px solid #eceef2;vertical-align:top}td.n{text-align:right;white-space:nowrap}td.w{white-space:nowrap}
+td{padding:3px 6px;border-bottom:1px solid #eceef2;vertical-align:top}td.n,th.n{text-align:right;white-space:nowrap}td.w{white-space:nowrap}
 img,svg{max-width:100%;flex:1;min-height:0}.none{color:#6b7280;margin:auto}
 """
 
@@ -59,6 +59,8 @@ def words(value: float | None, unit: str, decimals: int | None = None) -> str:
         if abs(value) < 60:
             return f"{value:.{0 if decimals is None else decimals}f} s"
         return f"{value / 60:.1f} min" if abs(value) < 3600 else f"{value / 3600:.1f} h"
+    if unit.startswith("time:"):
+        return datetime.fromtimestamp(value / 1000, PKT).strftime("%H:%M:%S")
     if unit == "percentunit":
         return f"{value * 100:.0f} %"
     if unit == "percent":
@@ -263,7 +265,10 @@ def table(panel: Panel, frames: list[list[dict[str, Any]]]) -> str:
         for name, column in panel.columns.items()
         if not column.hidden and (not rows or any(name in r for r in rows))
     ]
-    head = "".join(f"<th>{html.escape(column.title)}</th>" for _, column in shown)
+    numbers = {
+        n for n, _ in shown if any(isinstance(r.get(n), int | float) and not isinstance(r.get(n), bool) for r in rows)
+    }
+    head = "".join(f'<th class="{"n" if n in numbers else ""}">{html.escape(c.title)}</th>' for n, c in shown)
     body = []
     for row in rows[: max(1, (panel.height * CELL_H - 60) // 23)]:
         cells = []

@@ -246,7 +246,8 @@ class Points:
         }  # fmt: skip
         if event.received_at_us and event.transition == "opened":
             values["waited_s"] = (event.at_us - event.received_at_us) / 1e6
-        if event.transition == "acknowledged":
+        answered = event.reason == "BY_OPERATOR" and a.acknowledged_at_us == event.at_us  # also who closes it at once
+        if event.transition == "acknowledged" or (event.transition == "closed" and answered):
             values["acknowledge_s"] = (event.at_us - a.opened_at_us) / 1e6
         if event.transition == "closed":
             values["close_s"] = (event.at_us - a.opened_at_us) / 1e6

@@ -67,6 +67,10 @@ def test_the_open_alerts_are_those_of_the_ledger(wall: Wall, severity: str) -> N
     assert number(wall, OVERVIEW, f"open-{severity}") == wanted
 
 
+def test_as_of_is_the_last_tick(wall: Wall) -> None:
+    assert abs(number(wall, OVERVIEW, "as-of") * 1000 - wall.now_us) <= 5_000_000
+
+
 def test_the_table_of_open_alerts_is_the_ledgers(wall: Wall) -> None:
     (rows,) = answer(wall, OVERVIEW, "open-alerts")
     wanted = wall.played.open_alerts
@@ -125,10 +129,15 @@ def test_a_convoys_gaps_are_between_its_neighbours(wall: Wall) -> None:
 
 
 def test_how_long_people_took(wall: Wall) -> None:
-    took = [(e.at_us - e.alert.opened_at_us) / 1e6 for e in wall.played.events if e.transition == "acknowledged"]
+    took = [
+        (e.at_us - e.alert.opened_at_us) / 1e6
+        for e in wall.played.events
+        if e.transition in ("acknowledged", "closed") and e.actor == "amina"
+    ]
     frames = answer(wall, RESPONSE, "acknowledge-median")
     assert min(took) <= min(row["_value"] for row in frames[0])
     assert max(row["_value"] for row in frames[0]) <= max(took)
+    assert number(wall, RESPONSE, "in-time") == 1.0
 
 
 def test_a_sites_last_words_are_the_last(wall: Wall) -> None:

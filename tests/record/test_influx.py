@@ -391,3 +391,25 @@ async def test_row_13_kill_9_loses_nothing(
                 assert await asyncio.to_thread(counted, reader, "v") == n
     finally:
         await held.release()
+
+
+@pytest.mark.slow
+async def test_one_who_joins_takes_over_what_was_not_answered(
+    tmp_path: Path, plan: CompiledPlan, own_influxd: LocalInfluxd
+) -> None:
+    """InfluxDB is away, lines wait in one process, and a second joins the group: partitions change hands, nothing is left out."""
+    log = Log(tmp_path, own_influxd)
+    async with log.sink(plan) as first:
+        await log.observe(seen(recent(0, "v0")))
+        await written(first, 1)
+        own_influxd.stop(signal.SIGKILL)
+        for partition in range(PARTITIONS):
+            for n in range(1, 40):
+                record = encode_observations(seen(*[recent(n, f"v{v}") for v in range(20)[partition::PARTITIONS]]))
+                await log.put(topics.OBSERVATIONS.name, record, partition=partition)
+        await until(lambda: first.pending.rows > 0 or first.health.retries > 0)
+        async with log.sink(plan) as second:
+            await until(lambda: len(second.app.consumer.assignment()) > 0)
+            own_influxd.start()
+            with closing(Influx(own_influxd.place, own_influxd.tokens.reader.read_text().strip())) as reader:
+                await until(lambda: counted(reader, "v") == 39 * 20 + 1)
