@@ -27,6 +27,7 @@ from pipeline.detect.judge import Judge
 from pipeline.detect.places import Names
 from pipeline.detect.rewind import EVERY_FIXES, Keyframes, behind, merge
 from pipeline.detect.scan import DONE, OUT_FULL, scan
+from pipeline.detect.sensors import Sensors
 from pipeline.detect.silence import Silence
 from pipeline.detect.state import Vehicles
 from pipeline.detect.tables import Tables, build_tables
@@ -63,7 +64,7 @@ class Engine:
         self._new_presses = False
         self.presses: dict[str, int] = {}
         self.received_us = 0
-        self.judges: tuple[Judge, ...] = (Silence(plan, self.tables, horizon_us),)
+        self.judges: tuple[Judge, ...] = (Silence(plan, self.tables, horizon_us), Sensors(plan, horizon_us))
         self._names = Names(self.tables, self._slot)
         self._slots: dict[str, int] = {}
         self._by_place: Array = np.full(
