@@ -43,6 +43,10 @@ from tests.detect.plans import fix
 from tests.record.test_points import event
 from tests.record.test_record import FATES, PLACE, seen
 
+pytestmark = pytest.mark.timeout(
+    300
+)  # a server is started, killed and started again, on a machine that does other things
+
 RAW, EVENTS = "rahdar_r_raw", "rahdar_r_events"
 PARTITIONS = 2
 NOW_US = WallClock().now_us()
@@ -107,7 +111,7 @@ def log(tmp_path: Path, influxd: LocalInfluxd) -> Log:
     return Log(tmp_path, influxd)
 
 
-async def until(what: Callable[[], Any], within_s: float = 60.0) -> Any:
+async def until(what: Callable[[], Any], within_s: float = 150.0) -> Any:
     """Ask again until it is so."""
     async with asyncio.timeout(within_s):
         while not (found := await asyncio.to_thread(what)):  # noqa: ASYNC110  # a server's answer sets no event
@@ -116,7 +120,7 @@ async def until(what: Callable[[], Any], within_s: float = 60.0) -> Any:
 
 
 async def written(sink: InfluxSink, least: int) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(150):
         while sink.health.points < least:  # noqa: ASYNC110  # a counter of the product's, read from outside
             await asyncio.sleep(0.05)
 
