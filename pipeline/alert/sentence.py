@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from pipeline.alert.book import Words
 from pipeline.model.episode import Episode
 from pipeline.model.times import from_us
 from pipeline.plan.describe import where
-from pipeline.plan.model import CompiledPlan
+from pipeline.plan.model import Area, CompiledPlan
 
 LONGEST = 160
 PKT = timedelta(hours=5)
@@ -20,8 +21,11 @@ LEADS = {
     "route.deviation": "{who} is {peak} off {road}",
     "stop.unscheduled": "{who} has stopped where no stop is planned",
     "device.silent": "{who} has not been heard",
+    "sensor.tamper": "Somebody tampers with {who}",
+    "sensor.disagrees": "{who} and {other} do not agree",
     "pipeline.stalled": "No data is coming in",
 }
+AT_ONCE = {"smoke": "Smoke", "gas": "Gas", "water": "Water", "interconnect": "A smoke alarm"}
 PRESSES = {"sos": "SOS from {who}", "duress": "DURESS from {who}, do not call back on speech"}
 
 
@@ -36,10 +40,43 @@ def _metres(value: float | None) -> str:
     return f"{value / 1000:.1f} km" if value >= 1000 else f"{value:.0f} m"
 
 
+def _site(plan: CompiledPlan, episode: Episode) -> Area | None:
+    """Where the sensors are that an episode is about."""
+    sensor = plan.sensors.get(episode.subject)
+    wanted = sensor.site if sensor else str(episode.evidence.get("site", ""))
+    return next((a for a in plan.areas if a.id == wanted), None)
+
+
+def _sensor(plan: CompiledPlan, name: str) -> str:
+    sensor = plan.sensors.get(name)
+    return sensor.name.get("en", name) if sensor else name
+
+
+def _alarm(plan: CompiledPlan, episode: Episode) -> str:
+    """Smoke at Dasu camp, store. Or: Intrusion at Dasu camp: gate, fence F-12."""
+    area = _site(plan, episode)
+    site = area.name.get("en", area.id) if area else ""
+    names = [_sensor(plan, name) for name in episode.evidence.get("sensors", [episode.subject])]
+    if episode.object in AT_ONCE:
+        at = ", ".join(dict.fromkeys(names))
+        return f"{AT_ONCE[episode.object]} at {at if site in at else f'{at}, {site}'}"
+    seen = ", ".join(name.removeprefix(f"{site}, ") for name in names)
+    return f"Intrusion at {site or episode.subject}: {seen}"
+
+
+def _where(plan: CompiledPlan, episode: Episode) -> tuple[Any, Any]:
+    """Latitude and longitude of what the episode is about; of sensors those of their site."""
+    if episode.rule.startswith("sensor.") and (area := _site(plan, episode)) is not None:
+        inside = area.polygon.representative_point()
+        lon, lat = plan.projection.to_lonlat(inside.x, inside.y)
+        return float(lat), float(lon)
+    return episode.evidence.get("lat"), episode.evidence.get("lon")
+
+
 def words_for(plan: CompiledPlan, episode: Episode) -> Words:
     """What is told about this episode as it now stands."""
     vehicle = plan.vehicles.get(episode.subject)
-    who = vehicle.call_sign if vehicle else episode.subject
+    who = vehicle.call_sign if vehicle else _sensor(plan, episode.subject)
     area = next((a.name.get("en", a.id) for a in plan.areas if a.id == episode.object), episode.object)
     route = plan.routes.get(episode.object)
     road = route.road if route else "the road"
@@ -47,8 +84,11 @@ def words_for(plan: CompiledPlan, episode: Episode) -> Words:
         pattern = PRESSES.get(str(episode.evidence.get("what", "sos")), PRESSES["sos"])
     else:
         pattern = LEADS.get(episode.rule, episode.rule + ": {who}")
-    lead = pattern.format(who=who, area=area, road=road, peak=_metres(episode.peak))
-    lat, lon = episode.evidence.get("lat"), episode.evidence.get("lon")
+    other = _sensor(plan, episode.object)
+    lead = pattern.format(who=who, area=area, road=road, other=other, peak=_metres(episode.peak))
+    if episode.rule == "sensor.alarm":
+        lead = _alarm(plan, episode)
+    lat, lon = _where(plan, episode)
     since = f"since {local_time(episode.began_at_us)}"
     if episode.ended_at_us == episode.began_at_us:
         since = f"at {local_time(episode.began_at_us)}"

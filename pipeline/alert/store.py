@@ -309,8 +309,7 @@ class AlertStore:
         ids = [e.id, *change.was_ids]
         names = turn.tx.execute(_ALERTS_OF, {"ids": ids}).scalars().all()
         known = [a for a in (turn.get(name) for name in names) if a is not None]
-        vehicle = self.plan.vehicles.get(e.subject)
-        region = vehicle.region if vehicle else next(iter(self.plan.regions), "")
+        region = region_of(self.plan, e.subject)
         setting = self._setting(region, e.rule)
         decision = on_change(known, change, setting, region, self._words(e), now_us)
         if decision.held:
@@ -408,6 +407,14 @@ def about(change: Change) -> Change:
     if e.rule != "device.silent":
         return change
     return msgspec.structs.replace(change, episode=msgspec.structs.replace(e, subject=e.object, object=e.subject))
+
+
+def region_of(plan: CompiledPlan, subject: str) -> str:
+    """Of a vehicle, sensor, convoy or site; of whoever is none of these the first."""
+    for known in (plan.vehicles, plan.sensors, plan.convoys):
+        if subject in known:
+            return known[subject].region
+    return next((area.region for area in plan.areas if area.id == subject), next(iter(plan.regions), ""))
 
 
 def _row(alert: Alert) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import shapely
 
 from pipeline.alert.sentence import LONGEST, local_time, words_for
 from pipeline.model.episode import Episode
@@ -62,6 +63,32 @@ def test_a_rule_says_what_where_and_since_when(hazara: CompiledPlan, here: dict[
 def test_every_rule_of_the_plan_has_a_sentence_of_its_own(hazara: CompiledPlan) -> None:
     for rule in hazara.regions["hazara"].rules:
         assert not words_for(hazara, of(rule)).lead.startswith(rule), rule
+
+
+SENSORS = [
+    ("sensor.alarm", "dasu-store-smoke", "smoke", ["dasu-store-smoke"], "Smoke at Dasu camp, store"),
+    ("sensor.alarm", "dasu-camp", "", ["dasu-fence-12", "dasu-gate-pir"], "Intrusion at Dasu camp: fence F-12, gate passage"),
+    ("sensor.alarm", "pattan-yard-pir", "", ["pattan-yard-pir"], "Intrusion at Pattan depot: yard"),
+    ("sensor.alarm", "gone", "", ["gone"], "Intrusion at gone: gone"),
+    ("sensor.tamper", "dasu-gate-pir", "tamper", ["dasu-gate-pir"], "Somebody tampers with Dasu camp, gate passage"),
+    ("sensor.disagrees", "dasu-store-door", "dasu-store-bolt", [], "Dasu camp, store and Dasu camp, store bolt do not agree"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rule", "subject", "obj", "sensors", "lead"), SENSORS)
+def test_of_a_sensor_it_says_which_at_which_site(hazara: CompiledPlan, rule: str, subject: str, obj: str, sensors: list[str], lead: str) -> None:  # fmt: skip
+    known = hazara.sensors.get(subject)
+    site = known.site if known else subject
+    words = words_for(hazara, of(rule, obj, subject=subject, sensors=sensors, site=site))
+    assert words.lead == lead
+    if site == "gone":
+        assert words.lat is None
+    else:
+        (area,) = (a for a in hazara.areas if a.id == site)
+        assert words.place.startswith("N-35 km ") and words.place.endswith(SINCE)
+        x, y = hazara.projection.to_xy([words.lat], [words.lon])
+        assert area.polygon.contains(shapely.Point(x[0], y[0]))
+    assert len(words.text) <= LONGEST and set(words.text) <= GSM
 
 
 @pytest.mark.parametrize(
