@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simulators.scenarios import bad_network, first_watch, gorge_backlog, parking, quiet_hour, sos
+from simulators.scenarios import bad_network, first_watch, gorge_backlog, night, parking, quiet_hour, sos
 from simulators.story import Story
 
 STORIES: dict[str, Story] = {
@@ -15,5 +15,6 @@ STORIES: dict[str, Story] = {
         parking.BORDER,
         bad_network.STORY,
         sos.STORY,
+        night.STORY,
     )
 }

@@ -7,7 +7,7 @@ parked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import shapely
@@ -111,19 +111,25 @@ def calm_fleet(world: World) -> Actors:
     return out
 
 
-def site_sensors(world: World, opened_s: tuple[float, ...] = ()) -> tuple[SensorSpec, ...]:
-    """The gates and fences of the plan, at rest but for the seconds at which a gate is opened for twenty."""
+GATES = ("dasu-gate-door", "pattan-gate-door")
+SAYS = {"door": "door", "fence": "vibration", "pir": "motion"}  # what a kind of sensor speaks of; others of their kind
+Events = tuple[tuple[float, str], ...]
+
+
+def site_sensors(
+    world: World, opened_s: tuple[float, ...] = (), events: Mapping[str, Events] | None = None
+) -> tuple[SensorSpec, ...]:
+    """The sensors of the plan, at rest but for `events` and the seconds at which the gates are opened for twenty."""
+    by_gate = tuple((at_s + after, value) for at_s in opened_s for after, value in ((0.0, "open"), (20.0, "closed")))
+    told = {**dict.fromkeys(GATES, by_gate), **(events or {})}
     out = []
     for sensor in world.plan.sensors.values():
         login = next(
             known.login for known in world.plan.logins.values() if sensor.device in (known.login, *known.devices)
         )
-        door = sensor.kind == "door"
-        events = tuple((at_s + after, value) for at_s in opened_s for after, value in ((0.0, "open"), (20.0, "closed")))
-        rest = "closed" if door else "quiet"
-        out.append(
-            SensorSpec(login, sensor.device, sensor.id, sensor.kind, rest, events if door else (), heartbeat_s=300)
-        )
+        what = SAYS.get(sensor.kind, sensor.kind)
+        rest = "closed" if what == "door" else "clear"
+        out.append(SensorSpec(login, sensor.device, sensor.id, what, rest, told.get(sensor.id, ()), heartbeat_s=300))
     return tuple(out)
 
 
