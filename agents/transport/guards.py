@@ -130,6 +130,7 @@ class GuardedConsumer(Consumer):
         """Whatever is being read now is of no use: before the flow resumes, every partition is repositioned."""
         self.interruptions += 1
         super().stop_flow()
+        self.look_again()
 
     def resume_flow(self) -> None:
         """Only where every partition is where `on_assigned` put it: Faust also resumes when partitions were taken away while it
@@ -204,6 +205,12 @@ class GuardedConsumer(Consumer):
     def on_buffer_drop(self, tp: TP) -> None:
         super().on_buffer_drop(tp)
         self._room.set()
+        self.look_again()
+
+    def look_again(self) -> None:
+        """A read that is waiting elsewhere should look again what it may take."""
+        if look := getattr(super(), "look_again", None):
+            look()
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:  # noqa: ASYNC109  # Faust's signature
         """What was read before the flow was interrupted is dropped: Faust would take it for records of the next assignment,

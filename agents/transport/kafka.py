@@ -108,9 +108,11 @@ async def _new_reader(url: str) -> Any:
     )
     try:
         await consumer.start()
-    except KafkaConnectionError as error:
+    except BaseException as error:
         await consumer.stop()
-        raise ConnectionError(f"cannot reach Kafka at {url}: {error}") from error
+        if isinstance(error, KafkaConnectionError):
+            raise ConnectionError(f"cannot reach Kafka at {url}: {error}") from error
+        raise
     return consumer
 
 

@@ -27,7 +27,6 @@ from agents.transport.groups import share_out
 log = logging.getLogger("rahdar.kafka")
 
 VERSION = 1
-LOOK_EVERY_S = 0.25  # whether the flow was interrupted: the thread has only two hands, and a seek needs one
 
 
 class Had(msgspec.Struct, frozen=True, array_like=True):
@@ -88,6 +87,8 @@ def _had(user_data: bytes | None) -> Had:
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
+    _looking: asyncio.Event | None = None
+
     def _create_worker_consumer(self, transport: Any) -> Any:
         made: Any = super()._create_worker_consumer(transport)
         if self._assignor is not self.app.assignor:  # tables need Faust's own
@@ -97,13 +98,17 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109  # Faust's signature
         """Called in the app's thread; the rest is done in the consumer's."""
-        active = None if active_partitions is None else frozenset(active_partitions)
         interruptions = cast(Any, self.consumer).interruptions
-        return await self.call_thread(self._read_unless_interrupted, active, timeout, interruptions)
+        return await self.call_thread(self._read_unless_interrupted, active_partitions, timeout, interruptions)
+
+    def look_again(self) -> None:
+        """Called in the app's thread: a partition has room again, or the flow was interrupted."""
+        if self._looking is not None and not self.thread_loop.is_closed():
+            self.thread_loop.call_soon_threadsafe(self._looking.set)
 
     async def _read_unless_interrupted(
         self,
-        active: frozenset[TP] | None,
+        active: set[TP] | None,
         timeout: float,  # noqa: ASYNC109
         interruptions: int,
     ) -> dict[TP, list[Any]]:
@@ -111,29 +116,33 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         took then, of the next assignment, would be missing for ever. Between looking and taking there is no `await`; a seek
         comes through this thread's loop, so it is before or behind."""
         consumer = self._ensure_consumer()
+        looking = self._looking = self._looking or asyncio.Event()
         deadline = monotonic() + timeout
         while True:
+            looking.clear()
             fetcher = consumer._fetcher
             if consumer._closed or fetcher._closed:
                 raise ConsumerStoppedError
             if cast(Any, self.consumer).interruptions != interruptions or not self.consumer.flow_active:
                 return {}
-            if active is not None and not active:
-                return {}  # aiokafka would take it for all
-            if not fetcher._subscriptions.reassignment_in_progress:
+            # as it is now: a partition that had no room may have some; and aiokafka takes an empty set for all
+            wanted = None if active is None else set(active)
+            if wanted != set() and not fetcher._subscriptions.reassignment_in_progress:
                 with fetcher._subscriptions.fetch_context():
-                    found = await fetcher.fetched_records(active, timeout=0, max_records=consumer._max_poll_records)
+                    found = await fetcher.fetched_records(wanted, timeout=0, max_records=consumer._max_poll_records)
                 if found:
                     return cast("dict[TP, list[Any]]", found)
             left_s = deadline - monotonic()
             if left_s <= 0:
                 return {}
-            waiter = fetcher._create_fetch_waiter()
-            await asyncio.wait({waiter}, timeout=min(left_s, LOOK_EVERY_S))
-            if waiter.done():
-                waiter.result()  # an error of the broker's
+            fetched = fetcher._create_fetch_waiter()
+            again = asyncio.ensure_future(looking.wait())
+            await asyncio.wait({fetched, again}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+            again.cancel()
+            if fetched.done():
+                fetched.result()  # an error of the broker's
             else:
-                waiter.cancel()
+                fetched.cancel()
 
     async def on_partitions_assigned(self, assigned: set[Any], generation_id: int = 0) -> None:
         if isinstance(self._assignor, CellAssignor):
@@ -142,6 +151,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
 
 class Consumer(driver.Consumer):
+    def look_again(self) -> None:
+        cast(ConsumerThread, self._thread).look_again()
+
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 

@@ -1,6 +1,9 @@
 """What detect reaches on Kafka: one worker, and two that share the cells. Prints a JSON object a line; docs/kafka.md has the figures.
 
     python -m tests.transport.measure_kafka [--workers 1,2] [--records 1600] [--log]
+    python -m tests.transport.measure_kafka --latency 60 [--log]
+
+`--latency`: the whole system with 500 fixes a second for so many seconds, as `rahdar bench latency` measures it, on Kafka.
 
 Records of 1,000 fixes wait in eight partitions; workers that are ready, with their rules compiled, read them until their
 checkpoints cover all. `--log`: the same on the embedded log, for comparison.
@@ -19,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from agents import bench
 from agents.detect import detect_stage
 from agents.transport import RAW_RECORDS, declare_topics, make_app
 from pipeline.commands.bench_core import Drive, invented_plan
@@ -112,6 +116,17 @@ async def measure(url: str, folder: Path, workers: int, made: list[tuple[int, by
     }
 
 
+async def latency(url: str | None, seconds: int) -> list[dict[str, object]]:
+    """From a vehicle's publish to the operator's page. url: None for the embedded log."""
+    if url is not None:
+        bench.QUIET["RAHDAR_LOG_URL"] = url  # the stages take it instead of their own
+    rows = await bench.measure_latency(seconds=seconds, memory=False)
+    log = "log" if url is None else "kafka"
+    return [
+        {"log": log, "name": r.name, "value": round(r.value, 2), "unit": r.unit, "alerts": r.episodes} for r in rows
+    ]
+
+
 def main() -> None:
     if sys.argv[1:2] == ["--work"]:
         asyncio.run(work(sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])))
@@ -120,7 +135,19 @@ def main() -> None:
     parser.add_argument("--workers", default="1,2")
     parser.add_argument("--records", type=int, default=1600)
     parser.add_argument("--log", action="store_true")
+    parser.add_argument("--latency", type=int, metavar="SECONDS")
     asked = parser.parse_args()
+    if asked.latency:
+        with tempfile.TemporaryDirectory(prefix="rahdar-kafka-") as name:
+            server = KafkaServer(Path(name) / "kafka", tier=4)
+            if not asked.log:
+                server.start()
+            try:
+                for latency_row in asyncio.run(latency(None if asked.log else server.url, asked.latency)):
+                    sys.stdout.write(json.dumps(latency_row) + "\n")
+            finally:
+                server.stop()
+        return
     made = values(asked.records)
     for workers in map(int, asked.workers.split(",")):
         with tempfile.TemporaryDirectory(prefix="rahdar-kafka-") as name:

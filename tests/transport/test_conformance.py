@@ -419,12 +419,15 @@ async def test_a_topic_with_another_number_of_partitions_is_refused(log_url: str
         await declare_topics(log_url, [cells, single], 5)
 
 
-async def test_a_burst_into_one_partition_does_not_wait_for_a_second(log_url: str, fresh: type_fresh) -> None:
-    """Faust sleeps for a second when the only partition's buffer is full: 2,000 records would take a minute."""
+@pytest.mark.parametrize("partitions", [1, 8])
+async def test_a_burst_into_one_partition_does_not_wait_for_a_second(
+    partitions: int, log_url: str, fresh: type_fresh
+) -> None:
+    """Faust sleeps for a second when a partition's buffer is full and nothing comes in the others."""
     topic = fresh("burst")
-    await make_topic(log_url, topic)
+    await make_topic(log_url, topic, partitions)
     app = make_app(fresh("app"), log_url)
-    seen = collecting(app, topic)
+    seen = collecting(app, topic, partitions)
     async with running(app):
         await fill(app, topic, numbers(0, 2000))
         await seen.until_count(2000)
