@@ -22,6 +22,7 @@ from pipeline.detect.arrive import (
     prepare,
     triage,
 )
+from pipeline.detect.convoys import Convoys
 from pipeline.detect.form import OUT
 from pipeline.detect.judge import Judge
 from pipeline.detect.places import Names
@@ -64,7 +65,11 @@ class Engine:
         self._new_presses = False
         self.presses: dict[str, int] = {}
         self.received_us = 0
-        self.judges: tuple[Judge, ...] = (Silence(plan, self.tables, horizon_us), Sensors(plan, horizon_us))
+        self.judges: tuple[Judge, ...] = (
+            Silence(plan, self.tables, horizon_us),
+            Convoys(plan, self.tables, horizon_us),
+            Sensors(plan, horizon_us),
+        )
         self._names = Names(self.tables, self._slot)
         self._slots: dict[str, int] = {}
         self._by_place: Array = np.full(

@@ -1,0 +1,650 @@
+"""`convoy.separated` and `escort.missing`: how far apart the members of a convoy are along their road, at the same instant.
+
+A convoy on a movement is a march. Each member's fixes are kept, the first of every device in every five seconds, for as long as one
+may still come in late; positions between two of them are theirs, so a member that reports a minute later than the others changes
+nothing when it does. Where a position is not known (too long between two fixes, off the road, a leap) the gap is not known either,
+and that changes nothing: an episode that is open ends when the two are seen together, or with the movement.
+"""
+
+from __future__ import annotations
+
+import itertools
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.detect import grid
+from pipeline.detect.arrive import KEPT_OUT, STRANGER, frame
+from pipeline.detect.form import FIX
+from pipeline.detect.grid import (
+    DONE,
+    ESCORT,
+    EVER,
+    FRAME_US,
+    FULL_WITHIN,
+    GAP,
+    GRID_US,
+    NOWHERE,
+    POINT,
+    RAW,
+    RELATION,
+    SAID,
+    STATE,
+    TAKEN_BACK,
+)
+from pipeline.detect.tables import Tables
+from pipeline.detect.tell import Account
+from pipeline.model.episode import Change, Episode, episode_id
+from pipeline.model.observation import Tick
+from pipeline.model.times import format_us
+from pipeline.model.wire import ObservationBatch
+from pipeline.plan.model import CompiledPlan, Convoy, Movement, RuleSetting
+
+Array = npt.NDArray[Any]
+SEPARATED, MISSING = "convoy.separated", "escort.missing"
+SLACK_US = 1_800_000_000  # so much behind the newest fix another source's may lie, beside the horizon
+TIDY_US = 600_000_000
+_RAW = np.dtype([(name, POINT[name]) for name in RAW])
+
+
+class Road(NamedTuple):
+    """What the compiled code needs of the plan's tables."""
+
+    vertices: Array
+    boxes: Array
+    big: Array
+    ranges: Array
+    edges: Array
+    outlines: Array
+    exempt: Array
+    legs: Array
+
+
+class KeptMarch(msgspec.Struct, array_like=True):
+    """What a checkpoint holds of one march. `points`: of each member what came since the last time, packed. `anchors`: the oldest one
+    with what follows from it, once older ones have been given up. `bases`: of each rule and object the state to go on from."""
+
+    plan_hash: str
+    from_us: int
+    points: dict[str, bytes] = {}
+    anchors: dict[str, bytes] = {}
+    bases: dict[str, bytes] = {}
+    revision: int = 0
+    told: list[Episode] = []
+
+
+class Kept(msgspec.Struct, array_like=True):
+    marches: dict[str, KeptMarch]
+    devices: list[str]  # what the devices in the points mean
+    now_us: int
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Kept).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    setting: RuleSetting
+    object: str
+    ahead: str
+    limit_m: float
+
+    @property
+    def name(self) -> str:
+        return f"{self.setting.rule} {self.object}"
+
+
+class Span(NamedTuple):
+    """A stretch that was told. `ended_us` 0: it is not over."""
+
+    began_us: int
+    decided_us: int
+    ended_us: int
+    peak: float
+    along: float
+    x: float
+    y: float
+
+
+@dataclass(frozen=True, slots=True)
+class March:
+    """A convoy on a movement, and what is watched of it."""
+
+    convoy: Convoy
+    movement: Movement
+    starts_us: int
+    ends_us: int
+    members: tuple[str, ...]
+    relations: tuple[Relation, ...]
+    rows: Array  # RELATION
+    others: Array
+    longest_us: int
+
+
+def marches(plan: CompiledPlan) -> list[March]:
+    """All that the plan asks for. A convoy is on one movement at a time: the earlier one ends where the next begins."""
+    found = []
+    for convoy in plan.convoys.values():
+        rules = plan.regions[convoy.region].rules
+        wanted = {r: rules[r] for r in (SEPARATED, MISSING) if r in rules and rules[r].mode != "off"}
+        if not wanted:
+            continue
+        mine = sorted((m for m in plan.movements if m.convoy == convoy.id), key=lambda m: (m.starts_us, m.id))
+        for n, movement in enumerate(mine):
+            ends_us = min([movement.ends_us, *(m.starts_us for m in mine[n + 1 :])])
+            march = _march(plan, convoy, movement, ends_us, wanted)
+            if march.relations and movement.starts_us < ends_us:
+                found.append(march)
+    return found
+
+
+def _march(
+    plan: CompiledPlan, convoy: Convoy, movement: Movement, ends_us: int, wanted: dict[str, RuleSetting]
+) -> March:
+    members = tuple(v for v in convoy.members if v in movement.vehicles)
+    place = {vehicle: i for i, vehicle in enumerate(members)}
+    relations: list[Relation] = []
+    rows: list[tuple[Any, ...]] = []
+    others: list[int] = []
+
+    def judged(rule: str, vehicle: str) -> RuleSetting | None:
+        setting = wanted.get(rule)
+        return setting if setting and (not setting.roles or plan.vehicles[vehicle].role in setting.roles) else None
+
+    def add(setting: RuleSetting, kind: int, vehicle: str, ahead: str, beside: Iterable[str], limit_m: float) -> None:
+        relations.append(Relation(setting, vehicle, ahead, limit_m))
+        first = len(others)
+        others.extend(place[v] for v in beside)
+        p = setting.params
+        rows.append(
+            (
+                kind, place[vehicle], place.get(ahead, -1), (first, len(others)), limit_m, p["rejoin_factor"] * limit_m,
+                int(p["min_duration_us"]), int(p["stale_after_us"]),
+            )
+        )  # fmt: skip
+
+    for ahead, follower in itertools.pairwise(members):
+        if setting := judged(SEPARATED, follower):
+            add(setting, GAP, follower, ahead, (), convoy.max_gap_m)
+    for principal in members:
+        escorts = [v for v in convoy.escorts if v in place and v != principal]
+        if principal in convoy.principals and escorts and (setting := judged(MISSING, principal)):
+            add(setting, ESCORT, principal, "", escorts, setting.params["max_distance_m"])
+    table = np.array(rows, RELATION) if rows else np.zeros(0, RELATION)
+    longest_us = int(max(table["stale"], default=0))
+    return March(
+        convoy, movement, movement.starts_us, ends_us, members, tuple(relations), table,
+        np.array(others or [0], np.int64), longest_us,
+    )  # fmt: skip
+
+
+class Marching:
+    """A march under way: what is kept of its members' fixes, and what was told."""
+
+    def __init__(self, march: March, tables: Tables, road: Road, series: Array) -> None:
+        self.march, self.tables = march, tables
+        self._road, self._series = road, series
+        n = len(march.members)
+        self.points: Array = np.zeros((n, 16), POINT)
+        self.counts = np.zeros(n, np.int64)
+        self.states: Array = np.zeros(len(march.relations), STATE)
+        self.frames: Array = np.zeros((len(march.relations), 4), STATE)
+        self.framed = np.ones(len(march.relations), np.int64)
+        self.spans: list[dict[int, Span]] = [{} for _ in march.relations]
+        self.told: list[dict[str, Episode]] = [{} for _ in march.relations]
+        self.revision = 0
+        self.dirty = False
+        self.touched: set[int] = set()
+        self._changed = np.full(n, EVER, np.int64)
+        self._from_us = np.full(n, march.starts_us - march.longest_us, np.int64)
+        self._to_us = march.ends_us + march.longest_us
+        self._legs = np.array([_leg(tables, v, march.movement) for v in march.members], np.int64)
+        self._members = np.full(len(tables.device_place), -1, np.int32)
+        for i, vehicle in enumerate(march.members):
+            for device in tables.plan.vehicles[vehicle].devices:
+                self._members[tables.device_place[device][0]] = i
+        self._out: Array = np.zeros(64, SAID)
+        self._late = np.zeros(16, np.int64)
+
+    def warm_up(self) -> None:
+        """Have it compiled before the first fix."""
+        self.take(np.zeros(0, FIX))
+        self.judge()
+        none = self.points[0, :0]
+        grid.as_points(np.zeros(0, FIX), self._series, none)
+        grid.place_points(none, self._series)
+        grid.derive(self._road, int(self._legs[0]), self.points[0], 0, 0, 0)
+
+    # ---- taking in --------------------------------------------------------------------------------------------------
+
+    def take(self, fixes: Array) -> None:
+        """Fixes of members of convoys, in any order."""
+        if len(self._late) < len(fixes):
+            self._late = np.zeros(len(fixes), np.int64)
+        at = waiting = 0
+        why = 1
+        while why != DONE:
+            at, waiting, why = grid.admit(
+                self._road, self._series, self._legs, self._members, self.points, self.counts, self._changed, self._from_us,
+                self._to_us, self.march.longest_us, fixes, at, self._late, waiting,
+            )  # fmt: skip
+            if why != DONE:
+                self._room(2 * self.points.shape[1])
+        if waiting:
+            late = fixes[self._late[:waiting]]
+            new = np.zeros(len(late), POINT)
+            grid.as_points(late, self._series, new)
+            members = self._members[late["device"]]
+            for m in np.unique(members).tolist():
+                self._merge(m, new[members == m])
+        self.dirty = self.dirty or len(fixes) > 0
+
+    def _room(self, points: int) -> None:
+        more = points - self.points.shape[1]
+        if more > 0:
+            self.points = np.concatenate([self.points, np.zeros((len(self.points), more), POINT)], axis=1)
+
+    def _merge(self, m: int, new: Array) -> None:
+        """Late fixes of one member; positions are new behind the last one that stands before all of them."""
+        n = int(self.counts[m])
+        before = self.points[m, :n].copy()
+        together = _first_of_each(np.concatenate([before, new]))
+        self._room(len(together))
+        k = min(n, len(together))
+        differs = np.zeros(k, bool)
+        for name in RAW:
+            differs |= _differs(together[name][:k], before[name][:k])
+        first = int(np.argmax(differs)) if differs.any() else k
+        if first == len(together):
+            return
+        self.points[m, : len(together)] = together
+        self.counts[m] = len(together)
+        fresh = np.flatnonzero(together["kept"] == 0)
+        until = int(fresh[-1]) + 1 if len(fresh) else first + 1
+        grid.derive(self._road, int(self._legs[m]), self.points[m], first, max(until, first + 1), len(together))
+        used = np.flatnonzero(self.points[m, :first]["status"] != NOWHERE)
+        oldest = int(together["seen"][first]) - 1
+        if len(used):
+            oldest = min(oldest, int(together["seen"][used[-1]]))
+        self._changed[m] = min(int(self._changed[m]), oldest)
+
+    # ---- judging ----------------------------------------------------------------------------------------------------
+
+    def judge(self) -> None:
+        """Bring everything up to what has come in."""
+        k, within, why = 0, False, 1
+        while why != DONE:
+            n, k, why = grid.judge(
+                self.march.rows, self.march.others, self.points, self.counts, self._changed, self.states, self.frames,
+                self.framed, self.march.starts_us, self.march.ends_us, k, within, self._out,
+            )  # fmt: skip
+            for said in self._out[:n]:
+                self._hear(said)
+            within = why == FULL_WITHIN
+            if why != DONE and int(self.framed.max()) == self.frames.shape[1]:
+                self.frames = np.concatenate([self.frames, np.zeros_like(self.frames)], axis=1)
+        self._changed[:] = EVER
+
+    def _hear(self, said: Any) -> None:
+        k, what, at = int(said["relation"]), int(said["what"]), int(said["at"])
+        spans = self.spans[k]
+        self.touched.add(k)
+        if what == TAKEN_BACK:
+            for began in [b for b, s in spans.items() if not s.ended_us or s.ended_us > at]:
+                del spans[began]
+            if not said["on"]:
+                return
+        began, decided = int(said["began"]), int(said["decided"])
+        ended, peak = (at, said["peak"]) if what == grid.ENDED else (0, said["told"])
+        spans[began] = Span(began, decided, ended, float(peak), *(float(said[name]) for name in ("along", "x", "y")))
+
+    def differences(self, now_us: int, received_us: int, seen_us: int, plan: CompiledPlan) -> Iterator[Change]:
+        """What is told otherwise than before."""
+        march = self.march
+        if now_us >= march.ends_us:
+            self.touched.update(k for k, told in enumerate(self.told) if _open(told.values()))
+        cell = plan.vehicles[march.members[0]].cell
+        for k in sorted(self.touched):
+            relation = march.relations[k]
+            before = self.told[k]
+            after = {e.id: e for e in self._episodes(k, now_us)}
+            for kind, episode, was in _differences(before, after):
+                self.revision += 1
+                account = Account(episode, relation.setting.mode, received_us, seen_us)
+                yield account.change(kind, self.revision, cell, plan.hash, was)
+                self.dirty = True
+            self.told[k] = after
+        self.touched.clear()
+
+    def _episodes(self, k: int, now_us: int) -> Iterator[Episode]:
+        for _, span in sorted(self.spans[k].items()):
+            ended_us, peak = span.ended_us, span.peak
+            if not ended_us and now_us >= self.march.ends_us:
+                ended_us, peak = self.march.ends_us, float(self.states[k]["peak"])
+            yield self._episode(self.march.relations[k], span, ended_us, peak)
+
+    def _episode(self, relation: Relation, span: Span, ended_us: int, peak: float) -> Episode:
+        plan, march, rule = self.tables.plan, self.march, relation.setting.rule
+        lon, lat = plan.projection.to_lonlat([span.x], [span.y])
+        evidence: dict[str, Any] = {
+            "decided_at": format_us(span.decided_us),
+            "lat": round(float(lat[0]), 6),
+            "lon": round(float(lon[0]), 6),
+            "movement": march.movement.id,
+            "road_km": round(plan.routes[march.movement.route].road_km(span.along), 1),
+            "limit_m": round(relation.limit_m),
+        }
+        if relation.ahead:
+            evidence["ahead"] = relation.ahead
+        return Episode(
+            id=episode_id(rule, march.convoy.id, relation.object, span.began_us),
+            rule=rule,
+            subject=march.convoy.id,
+            object=relation.object,
+            began_at_us=span.began_us,
+            ended_at_us=ended_us or None,
+            severity=relation.setting.severity,
+            peak=round(peak, 1),
+            evidence=evidence,
+        )
+
+    @property
+    def open(self) -> bool:
+        return any(_open(told.values()) for told in self.told)
+
+    # ---- keeping ----------------------------------------------------------------------------------------------------
+
+    def tidy(self, oldest_us: int) -> None:
+        """No fix that was seen before this instant will come any more: give up what only such a one would need."""
+        needed = np.full(len(self.counts), oldest_us - FRAME_US, np.int64)
+        for k, row in enumerate(self.march.rows):
+            frames = self.frames[k, : self.framed[k]]
+            gone = int(np.count_nonzero(frames["upto"] <= oldest_us)) - 1
+            if gone > 0:
+                self.frames[k, : len(frames) - gone] = frames[gone:].copy()
+                self.framed[k] -= gone
+            upto = int(self.frames[k, 0]["upto"])
+            for began in [b for b, s in self.spans[k].items() if s.ended_us and s.ended_us <= upto]:
+                span = self.spans[k].pop(began)
+                self.told[k].pop(self._episode(self.march.relations[k], span, 0, 0.0).id, None)
+            if upto:
+                members = [row["of"], row["ahead"], *self.march.others[row["others"][0] : row["others"][1]]]
+                for m in {int(m) for m in members if m >= 0}:
+                    needed[m] = min(needed[m], upto)
+        for m, from_us in enumerate(needed.tolist()):
+            n = int(self.counts[m])
+            older = np.flatnonzero((self.points[m, :n]["seen"] <= from_us) & (self.points[m, :n]["status"] != NOWHERE))
+            if len(older) and older[-1]:
+                cut = int(older[-1])
+                self.points[m, : n - cut] = self.points[m, cut:n].copy()
+                self.counts[m] = n - cut
+                self._from_us[m] = self.points[m, 0]["seen"] + 1
+        self.dirty = True
+
+    def dump(self, whole: bool, plan_hash: str) -> KeptMarch:
+        march = self.march
+        points = {}
+        for m, vehicle in enumerate(march.members):
+            mine = self.points[m, : self.counts[m]]
+            chosen = mine if whole else mine[mine["kept"] == 0]
+            if len(chosen):
+                points[vehicle] = _pack(chosen)
+                mine["kept"] = 1
+        self.dirty = False
+        kept = KeptMarch(plan_hash, 0, points, revision=self.revision)
+        kept.told = [e for told in self.told for e in told.values()]
+        # what is older than an anchor is given up for good, so anchors and bases only ever go together
+        kept.anchors = {
+            v: self.points[m, 0].tobytes()
+            for m, v in enumerate(march.members)
+            if self.counts[m] and self._from_us[m] > self.points[m, 0]["seen"]
+        }
+        kept.bases = {r.name: self.frames[k, 0].tobytes() for k, r in enumerate(march.relations)}
+        return kept
+
+    def restore(self, kept: Iterable[KeptMarch], devices: Iterable[dict[int, tuple[int, int]]], plan_hash: str) -> None:
+        """Begin with what these checkpoints say, the oldest first. `devices`: of each, what its devices are now: place and rank."""
+        parts: dict[str, list[Array]] = {}
+        last = KeptMarch(plan_hash, 0)
+        for one, named in zip(kept, devices, strict=True):
+            last = one
+            for vehicle, packed in one.points.items():
+                parts.setdefault(vehicle, []).append(_unpack(packed, named))
+        for m, vehicle in enumerate(self.march.members):
+            mine = _first_of_each(np.concatenate(parts.get(vehicle) or [np.zeros(0, POINT)]))
+            start = 0
+            if vehicle in last.anchors:
+                anchor = np.frombuffer(last.anchors[vehicle], POINT)[0]
+                mine = mine[mine["seen"] >= anchor["seen"]]
+                self._from_us[m] = int(anchor["seen"]) + 1
+                if last.plan_hash == plan_hash:
+                    mine = mine[int(np.argmax((mine["device"] == anchor["device"]) & (mine["seq"] == anchor["seq"]))) :]
+                    mine[0] = anchor
+                    start = 1
+            self._room(len(mine))
+            self.points[m, : len(mine)] = mine
+            self.counts[m] = len(mine)
+            grid.place_points(self.points[m, start : len(mine)], self._series)
+            grid.derive(self._road, int(self._legs[m]), self.points[m], start, len(mine), len(mine))
+        told = {e.id: e for e in last.told}
+        for k, relation in enumerate(self.march.relations):
+            base = last.bases.get(relation.name)
+            if base is not None:
+                self.states[k] = self.frames[k, 0] = np.frombuffer(base, STATE)[0]
+                state = self.states[k]
+                if state["on"]:
+                    began = int(state["began"])
+                    self.spans[k][began] = Span(
+                        began, int(state["decided"]), 0, *(float(state[name]) for name in ("told", "along", "x", "y"))
+                    )
+            rule = relation.setting.rule
+            self.told[k] = {i: e for i, e in told.items() if (e.rule, e.object) == (rule, relation.object)}
+        self.revision = last.revision
+        self.judge()
+        self.touched.update(range(len(self.march.relations)))
+
+
+class Convoys:
+    """The rules over one partition: a `Judge`."""
+
+    name = "convoys"
+
+    def __init__(self, plan: CompiledPlan, tables: Tables, horizon_us: int | None) -> None:
+        self.plan = plan
+        self.horizon_us = horizon_us
+        st = tables.static
+        road = Road(st.vertices, st.boxes, st.big, st.ranges, st.edges, st.outlines, st.exempt, st.legs)
+        series = frame(plan.projection)
+        self.marches = {m.movement.id: Marching(m, tables, road, series) for m in marches(plan)}
+        self.on = bool(self.marches)
+        self.dirty = False
+        self._devices = sorted(tables.device_place, key=lambda d: tables.device_place[d][0]) if self.on else []
+        self._ranked = tables.device_place
+        self._watched = np.zeros(len(self._devices) + 1, bool)  # the last one: devices that the plan does not know
+        self._of_device: dict[int, list[Marching]] = {}
+        for marching in self.marches.values():
+            for vehicle in marching.march.members:
+                for device in plan.vehicles[vehicle].devices:
+                    place = tables.device_place[device][0]
+                    self._watched[place] = True
+                    self._of_device.setdefault(place, []).append(marching)
+        self._now_us = self._received_us = self._tidied_us = 0
+        self._seen_us = 0  # of the newest record with fixes
+        self._fed: dict[str, Marching] = {}
+        self._ticked = False
+        self._kept: dict[str, list[tuple[KeptMarch, list[str]]]] = {}
+        for marching in self.marches.values():
+            marching.warm_up()
+            break
+
+    # ---- taking in --------------------------------------------------------------------------------------------------
+
+    def take(self, batch: ObservationBatch, fixes: Array | None, use: Array | None) -> None:
+        self._restored()
+        for placed in batch.others:
+            if isinstance(placed.what, Tick):
+                self._now_us = max(self._now_us, placed.what.at_us)
+                self._received_us = max(self._received_us, placed.what.at_us)
+                self._ticked = True
+        if fixes is None or use is None:
+            return
+        chosen = self._watched[np.minimum(fixes["device"], len(self._devices))] & (use != STRANGER) & (use != KEPT_OUT)
+        mine = fixes[chosen]
+        if not len(mine):
+            return
+        self.dirty = True
+        self._seen_us = int(mine["seen"].max())
+        self._now_us = max(self._now_us, self._seen_us)
+        self._received_us = max(self._received_us, int(mine["received"].max()))
+        for device in set(mine["device"].tolist()):
+            for marching in self._of_device[device]:
+                self._fed[marching.march.movement.id] = marching
+        for marching in self._fed.values():
+            marching.take(mine)
+
+    # ---- judging ----------------------------------------------------------------------------------------------------
+
+    def changes(self) -> list[Change]:
+        out: list[Change] = []
+        for name in sorted(self._fed):
+            self._fed[name].judge()
+            if self._fed[name].touched:
+                out += self._fed[name].differences(self._now_us, self._received_us, self._seen_us, self.plan)
+        if self._ticked or self._fed:
+            for _, marching in sorted(self.marches.items()):
+                if marching.march.ends_us <= self._now_us and marching.open:
+                    out += marching.differences(self._now_us, self._now_us, self._now_us, self.plan)
+        self._fed.clear()
+        self._ticked = False
+        self.dirty = self.dirty or bool(out)
+        self._tidy()
+        return out
+
+    def _tidy(self) -> None:
+        if self.horizon_us is None or self._received_us < self._tidied_us + TIDY_US:
+            return
+        self._tidied_us = self._received_us
+        oldest_us = self._received_us - self.horizon_us - SLACK_US
+        for marching in self.marches.values():
+            if marching.counts.any():
+                marching.tidy(oldest_us)
+                self.dirty = True
+
+    # ---- keeping ----------------------------------------------------------------------------------------------------
+
+    def dump(self, whole: bool) -> bytes:
+        self._restored()
+        self.dirty = False
+        kept = {
+            name: marching.dump(whole, self.plan.hash)
+            for name, marching in self.marches.items()
+            if marching.dirty or (whole and marching.counts.any())
+        }
+        return _encode(Kept(kept, self._devices if kept else [], self._now_us))
+
+    def restore(self, kept: bytes) -> None:
+        """Read now, judged at the next record: the checkpoints that follow have to be read as well."""
+        found = _decode(kept)
+        self._now_us = max(self._now_us, found.now_us)
+        for name, march in found.marches.items():
+            if name in self.marches:
+                self._kept.setdefault(name, []).append((march, found.devices))
+
+    def _restored(self) -> None:
+        for name, parts in self._kept.items():
+            devices = [
+                {i: self._ranked[d] for i, d in enumerate(names) if d in self._ranked} for _, names in parts
+            ]  # fmt: skip
+            self.marches[name].restore([march for march, _ in parts], devices, self.plan.hash)
+            self._fed[name] = self.marches[name]
+        self._kept.clear()
+
+
+def _leg(tables: Tables, vehicle: str, movement: Movement) -> int:
+    first, last = tables.static.vehicles["legs"][tables.vehicle_place[vehicle]]
+    return next(k for k in range(int(first), int(last)) if tables.leg_movements[k].id == movement.id)
+
+
+def _open(told: Iterable[Episode]) -> bool:
+    return any(e.ended_at_us is None for e in told)
+
+
+def _differs(a: Array, b: Array) -> Array:
+    found: Array = (a != b) & ~((a != a) & (b != b))  # NaN is NaN
+    return found
+
+
+def _first_of_each(points: Array) -> Array:
+    """In the total order, and of each device the first of every cell of the grid; what a checkpoint has before what it has not."""
+    order = np.lexsort((-points["kept"], points["body"], points["seq"], points["device"], points["seen"]))
+    points = points[order]
+    cells = np.column_stack([points["device"], points["seen"] // GRID_US])
+    _, first = np.unique(cells, axis=0, return_index=True)
+    return points[np.sort(first)]
+
+
+def _pack(points: Array) -> bytes:
+    """Columns, each as its first value and the steps to the next: small after compression."""
+    parts = [len(points).to_bytes(4, "little")]
+    for name in RAW:
+        column = np.ascontiguousarray(points[name])
+        whole = column.view(f"u{column.itemsize}")
+        parts.append(np.diff(whole, prepend=whole.dtype.type(0)).tobytes() if name != "body" else whole.tobytes())
+    return zlib.compress(b"".join(parts), 1)
+
+
+def _unpack(packed: bytes, devices: dict[int, tuple[int, int]]) -> Array:
+    """Points of the devices that there still are."""
+    data = zlib.decompress(packed)
+    n, at = int.from_bytes(data[:4], "little"), 4
+    out = np.zeros(n, POINT)
+    for name in RAW:
+        kind = POINT[name]
+        whole = np.frombuffer(data, f"u{kind.itemsize}", n, at)
+        at += n * kind.itemsize
+        out[name] = (whole if name == "body" else np.cumsum(whole, dtype=whole.dtype)).view(kind)
+    known = np.isin(out["device"], list(devices))
+    out = out[known]
+    for i, (place, rank) in devices.items():
+        mine = out["device"] == i
+        if mine.any():
+            out["rank"][mine] = rank
+            out["device"][mine] = ~place  # not to be taken for one that is still to be named
+    out["device"] = ~out["device"]
+    out["kept"] = 1
+    return out
+
+
+def _differences(
+    before: dict[str, Episode], after: dict[str, Episode]
+) -> Iterator[tuple[Any, Episode, tuple[str, ...]]]:
+    """(kind, episode, was_ids) between two accounts of one relation."""
+    gone = [e for e in before.values() if e.id not in after]
+    for episode in after.values():
+        old = before.get(episode.id)
+        if old == episode:
+            continue
+        if old is not None:
+            over = old.ended_at_us is None and episode.ended_at_us is not None
+            yield ("end" if over else "amend"), episode, ()
+            continue
+        was = tuple(e.id for e in gone if _overlap(e, episode))
+        if was:
+            gone = [e for e in gone if e.id not in was]
+            yield "amend", episode, was
+            continue
+        yield "begin", msgspec.structs.replace(episode, ended_at_us=None), ()
+        if episode.ended_at_us is not None:
+            yield "end", episode, ()
+    for episode in gone:
+        yield "retract", episode, ()
+
+
+def _overlap(a: Episode, b: Episode) -> bool:
+    return a.began_at_us < (b.ended_at_us or EVER) and b.began_at_us < (a.ended_at_us or EVER)
