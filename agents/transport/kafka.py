@@ -21,6 +21,9 @@ COMPACT_SEGMENT_MS = 600_000  # the segment that is written to is never compacte
 COMPACT_SEGMENT_BYTES = 16 << 20
 SHORTEST_SEGMENT_MS, LONGEST_SEGMENT_MS = 3_600_000, 7 * 86_400_000
 KNOWN_WITHIN_S = 10.0
+FETCH_WAIT_MS = (
+    10  # the next partition's fetch waits until the broker has answered the last one's, and what is there is there
+)
 
 
 def bootstrap(url: str) -> list[str]:
@@ -99,12 +102,16 @@ async def _reader(url: str) -> AsyncIterator[Any]:
     if kept is None:
         await consumer.stop()
     else:
+        consumer.unsubscribe()
         idle.append(consumer)
 
 
 async def _new_reader(url: str) -> Any:
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap(url), enable_auto_commit=False, auto_offset_reset="earliest"
+        bootstrap_servers=bootstrap(url),
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=FETCH_WAIT_MS,
     )
     try:
         await consumer.start()
