@@ -9,14 +9,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs, urlsplit
 
 import urllib3
-from influxdb_client import InfluxDBClient
-from influxdb_client.client.write_api import SYNCHRONOUS
-from influxdb_client.domain.write_precision import WritePrecision
-from influxdb_client.rest import ApiException
+
+if TYPE_CHECKING:  # half a second and some megabytes, which whoever records into SQLite alone does not pay
+    from influxdb_client.rest import ApiException
 
 SETTING = "RAHDAR_RECORD_URL"
 FORM = "influx://HOST:PORT/ORG (influxs:// for TLS)"
@@ -100,6 +99,9 @@ class Influx:
     """A client. Its methods block; call them from one thread."""
 
     def __init__(self, place: Place, token: str, timeout_s: float = 15.0) -> None:
+        from influxdb_client import InfluxDBClient
+        from influxdb_client.client.write_api import SYNCHRONOUS
+
         self.place = place
         host = urlsplit(place.url).hostname
         self._client = InfluxDBClient(
@@ -119,6 +121,9 @@ class Influx:
         return [SetAside(bucket, line, reason) for line, reason in bad]
 
     def _request(self, bucket: str, lines: Sequence[str]) -> str | None:
+        from influxdb_client.domain.write_precision import WritePrecision
+        from influxdb_client.rest import ApiException
+
         self.requests += 1
         try:
             self._write_api.write(bucket, self.place.org, "\n".join(lines), cast(Any, WritePrecision.NS))
@@ -130,6 +135,8 @@ class Influx:
 
     def query(self, flux: str, **params: Any) -> list[dict[str, Any]]:
         """Rows of all tables. Raises AwayError."""
+        from influxdb_client.rest import ApiException
+
         try:
             tables = self._client.query_api().query(flux, org=self.place.org, params=params)
         except ApiException as error:
