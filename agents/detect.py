@@ -112,7 +112,10 @@ class DetectStage:
     async def process(self, stream: faust.Stream[bytes]) -> None:
         async for event in stream.noack().events():
             owned = self.owned.get(event.message.partition)
-            if owned is None or event.message.offset < owned.next_input:
+            if owned is None:
+                continue
+            if event.message.offset < owned.next_input:
+                owned.unacked.append(event)  # done before: acknowledged with what comes after it
                 continue
             try:
                 await self._one(owned, event)

@@ -62,6 +62,13 @@ async def test_the_queue_says_it_a_takes_it_and_old_data_is_loud(width: int, hei
             await page.locator(STALE).wait_for(timeout=15_000)
             desk.tick()
             await page.locator(STALE).wait_for(state="detached", timeout=10_000)
+            # a link from the wall or a message opens the alert, and does nothing to it
+            await page.goto(f"http://127.0.0.1:{port}/?alert=a1")
+            await page.locator("#drawer h2").wait_for()
+            headed = await page.locator("#drawer h2").inner_text()
+            assert LEAD in headed.replace("\u00a0", " ").replace("\u2011", "-")
+            assert urlsplit(page.url).query == ""
+            assert len(desk.log.commands) == 1
             await browser.close()
     finally:
         await server.stop()

@@ -1,5 +1,5 @@
 /** The desk's page: fetch who I am and the plan, then listen. */
-import { store, tell } from './store.js';
+import { on, select, store, tell } from './store.js';
 import { setClock } from './time.js';
 import { connect } from './stream.js';
 import { startTopbar } from './topbar.js';
@@ -51,6 +51,15 @@ startStrip();
 startCaptions();
 startKeys();
 startSound();
+// the wall's and a message's link: `/?alert=ID` opens that alert as soon as it is known, and acknowledges nothing
+let asked = new URLSearchParams(location.search).get('alert') || '';
+on(['alerts'], () => {
+  if (!asked || !store.alerts.has(asked)) return;
+  const id = asked;
+  asked = '';
+  history.replaceState(null, '', location.pathname);
+  select({ kind: 'alert', id });
+});
 connect();
 tell('session');
 byId('queue').after(el('button', { id: 'tomap', onclick: (/** @type {any} */ e) => { const shown = document.body.classList.toggle('showmap'); e.target.textContent = t(shown ? 'Queue' : 'Map'); } }, t('Map')));
