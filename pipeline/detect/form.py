@@ -39,7 +39,8 @@ HELD = np.dtype(
         ("decided", "i8"),
         ("lat", "f8"),  # where the vehicle was when the stretch began
         ("lon", "f8"),
-        ("along", "f8"),  # chainage; of an area the metres of a passage that nobody saw, else NaN
+        # chainage; of an area NaN, or the metres that nobody saw: of a passage, or below zero of the ways at both ends of a short visit
+        ("along", "f8"),
         ("peak", "f8"),
         ("told", "f8"),  # the peak when it was last told
     ],
@@ -47,7 +48,18 @@ HELD = np.dtype(
 )
 
 # A vehicle and one watched area.
-PAIR = np.dtype([("watch", "i4"), ("armed", "i4"), ("stamp", "i8"), ("held", HELD)], align=True)
+PAIR = np.dtype(
+    [
+        ("watch", "i4"),
+        ("armed", "i4"),
+        ("stamp", "i8"),
+        ("came", "i8"),  # over the border, into the stretch that is not told yet; 0: that cannot be said
+        ("went", "i8"),  # and out of it, while no fix says for sure that it is over
+        ("metres", "f8"),  # of the ways at its two ends
+        ("held", HELD),
+    ],
+    align=True,
+)
 
 # A vehicle and one of its movements.
 LEG = np.dtype([("joined", "i4"), ("segment", "i4"), ("along", "f8"), ("held", HELD)], align=True)
@@ -84,6 +96,7 @@ ROW = np.dtype(
         ("used_acc", "f8"),
         ("used_lat", "f8"),
         ("used_lon", "f8"),
+        ("used_speed", "f8"),
         ("n", "i8"),  # fixes admitted
         ("rank0", "i8"),  # seen_at of the newest plausible fix of its devices, by rank
         ("rank1", "i8"),

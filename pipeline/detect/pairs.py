@@ -23,6 +23,9 @@ def new_pair(pairs: Any, slot: int, k: int, watch: int) -> None:
     p.watch = watch
     p.armed = 0
     p.stamp = 0
+    p.came = 0
+    p.went = 0
+    p.metres = 0.0
     h = p.held
     h.on = 0
     h.since = 0

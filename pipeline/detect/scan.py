@@ -25,7 +25,7 @@ from pipeline.detect.form import (
 from pipeline.detect.ground import cell_at, depth
 from pipeline.detect.pairs import find_pair, new_pair
 from pipeline.detect.rules.areas import REQUIRED, SURE, applies, area_step, concerns, idle, side_of
-from pipeline.detect.rules.crossing import crossing_step
+from pipeline.detect.rules.crossing import crossing_step, short_step
 from pipeline.detect.rules.deviation import corridor_side, deviation_step
 from pipeline.detect.rules.held import emit, hold_false
 from pipeline.detect.rules.stop import stop_step
@@ -131,6 +131,7 @@ def scan(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, use: Any, start:
         row.used_acc = accuracy
         row.used_lat = f.lat
         row.used_lon = f.lon
+        row.used_speed = f.speed
         stamp = row.n
 
         # ---- areas: those near, those on a long way to here, then those that are remembered or required
@@ -169,9 +170,12 @@ def scan(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, use: Any, start:
                 p = pairs[slot, k]
                 p.stamp = stamp
                 in_force = applies(st.windows, st.utc_offset, w.schedule[0], w.schedule[1], f.seen)
+                since = p.held.since
                 kind = area_step(w, p, side, in_force, f)
                 if kind != 0:
                     n = emit(out, n, i, slot, kind, AREA, wi, p.held, f.seen)
+                elif p.went != 0 or (p.held.since == 0) != (since == 0):
+                    n = short_step(st, p, side, since, way, f, out, n, i, slot)
         for look in range(1, far + 1):
             other = look_at(st.box, way, look, far)
             if other < 0:
@@ -196,9 +200,12 @@ def scan(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, use: Any, start:
             if p.stamp != stamp:
                 p.stamp = stamp
                 in_force = applies(st.windows, st.utc_offset, w.schedule[0], w.schedule[1], f.seen)
+                since = p.held.since
                 kind = area_step(w, p, OUTSIDE, in_force, f)
                 if kind != 0:
                     n = emit(out, n, i, slot, kind, AREA, p.watch, p.held, f.seen)
+                elif p.went != 0 or (p.held.since == 0) != (since == 0):
+                    n = short_step(st, p, OUTSIDE, since, way, f, out, n, i, slot)
             if idle(p):
                 row.pairs -= 1
                 if k < row.pairs:

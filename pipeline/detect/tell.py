@@ -69,9 +69,9 @@ def account(tables: Tables, vehicle: int, said: Any, received_us: int, seen_us: 
         told = tables.watches[place]
         rule, obj, mode = told.rule, told.object, told.mode
         if not math.isnan(said["along"]):
-            # nobody saw it inside: two fixes lie on either side
-            evidence["inferred"] = "crossing"
-            evidence["crossed_m"] = round(float(said["along"]))
+            # crossing: nobody saw it inside, two fixes lie on either side; border: it was seen, but not for as long as it lasted
+            evidence["inferred"] = "border" if math.copysign(1.0, said["along"]) < 0 else "crossing"
+            evidence["crossed_m"] = abs(round(float(said["along"])))
     elif rule_code == DEVIATION:
         movement, route = tables.leg_movements[place], tables.leg_routes[place]
         rule, obj, mode = RULE_NAMES[DEVIATION], route.id, tables.off_modes[vehicle]

@@ -1,7 +1,7 @@
 """The way between two fixes of a vehicle, taken as straight, and the areas that it goes through.
 
-Nobody saw it there, so a way counts only while a straight line is a fair guess; and of an area only a passage that begins and ends
-between the two fixes. Where an end lies inside, the fix itself says so.
+Nobody saw it there, so a way counts only while a straight line is a fair guess. Of an area it gives a passage that begins and ends
+between the two fixes, and, where one of them lies inside, the border on the way to it or from it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.detect.compiled import compiled
+from pipeline.detect.form import STILL_MPS
 from pipeline.detect.ground import cell_at, depth
 
 STRAIGHT_M = 3_000.0  # a road in the mountains has turned by then
@@ -32,6 +33,7 @@ class Way(NamedTuple):
     from_us: int
     lasted_us: int
     accuracy_m: float  # the poorer of the two
+    moves: bool  # the receiver says so, at one of its ends at least
 
 
 @compiled
@@ -45,7 +47,7 @@ def way_to(row: Any, f: Any, x: float, y: float, accuracy_m: float, longest_us: 
             length = 0.0
     return Way(
         length, row.still_x, row.still_y, x, y, row.used_lat, row.used_lon, row.used, lasted,
-        max(accuracy_m, row.used_acc),
+        max(accuracy_m, row.used_acc), row.used_speed >= STILL_MPS or f.speed >= STILL_MPS,
     )  # fmt: skip
 
 
@@ -153,6 +155,17 @@ def passage(st: Any, area: int, way: Way, n: int) -> tuple[float, float, float]:
                 leaves = cuts[k + 1]
                 deep = d
     return enters, leaves, deep
+
+
+@compiled
+def border(st: Any, area: int, way: Way, last: bool) -> float:
+    """Where the way meets the border of an area for the first or the last time, in parts of the way; below zero: nowhere."""
+    found = -1.0
+    for e in range(st.outlines[area], st.outlines[area + 1]):
+        t = meets(st.edges, e, way)
+        if t > 0.0 and (found < 0.0 or (t > found) == last):
+            found = t
+    return found
 
 
 @compiled

@@ -26,9 +26,41 @@ class Stretch:
     since: int | None = None
     told: bool = False
     severity: str = "low"
+    came: int | None = None  # over the border, of a stretch that is not told
+    went: int | None = None
 
     def drop(self) -> None:
         self.since, self.told = None, False
+
+
+Point = tuple[float, float, float, int, float | None]  # x, y, accuracy, instant, speed
+
+
+def is_way(rule: AreaRule, a: Point, b: Point) -> bool:
+    """Is the straight line between these two a fair guess?"""
+    length, lasted = math.hypot(b[0] - a[0], b[1] - a[1]), b[3] - a[3]
+    return 0 < lasted <= rule.crossing_us and 0 < length <= 3000 and length / (lasted / 1e6) <= 70
+
+
+def over_border(area: Area, rule: AreaRule, way: tuple[Point, Point] | None, inward: bool) -> int | None:
+    """When it came in, towards a fix that is inside, or went out, from one that is."""
+    if not way or not is_way(rule, *way) or not any(p[4] is not None and p[4] >= 1.5 for p in way):
+        return None
+    a, b = way
+    inner = shapely.Point(b[:2] if inward else a[:2])
+    margin = 2 * max(a[2], b[2]) + rule.enter_margin_m
+    if not area.polygon.contains(inner) or area.polygon.boundary.distance(inner) < margin:
+        return None
+    line = shapely.LineString([a[:2], b[:2]])
+    cuts = [
+        line.project(p) / line.length
+        for p in shapely.get_parts(line.intersection(area.polygon.boundary))
+        if not p.is_empty
+    ]
+    if not cuts:
+        return None
+    part = max(cuts) if inward else min(cuts)
+    return a[3] + min(b[3] - a[3], 1000 * round(part * (b[3] - a[3]) / 1000))
 
 
 @dataclass
@@ -49,7 +81,7 @@ class Oracle:
         away: tuple[float, float, int, bool] | None = None
         still: tuple[float, float, float] | None = None
         used: int | None = None
-        before: tuple[float, float, float, int] | None = None
+        before: Point | None = None
         for f in fixes:
             rank = ranks[f.device]
             superior = [newest[r] for r in newest if r < rank]
@@ -73,8 +105,8 @@ class Oracle:
             gap = used is not None and t - used > 60_000_000
             used = t
             point = shapely.Point(x, y)
-            way = None if before is None else (before, (x, y, accuracy, t))
-            before = x, y, accuracy, t
+            way = None if before is None else (before, (x, y, accuracy, t, f.speed_mps))
+            before = x, y, accuracy, t, f.speed_mps
 
             exempt = allowed = False
             movement = self.plan.movements[0] if self.plan.movements else None
@@ -96,7 +128,9 @@ class Oracle:
                     outside = deep < 0 and -deep >= accuracy + rule.exit_margin_m
                     if way and not inside:
                         self._crossing(area, rule, stretch, armed, *way)
+                    was = Stretch(stretch.since, stretch.told)
                     self._area(area.id, rule, stretch, armed, inside, outside, t)
+                    self._short(area, rule, was, stretch, inside, outside, t, way)
 
             if route and road and movement:
                 distance = road.distance(point)
@@ -175,15 +209,14 @@ class Oracle:
         rule: AreaRule,
         h: Stretch,
         armed: list[bool],
-        a: tuple[float, float, float, int],
-        b: tuple[float, float, float, int],
+        a: Point,
+        b: Point,
     ) -> None:
         """Did the straight line from a fix to the next, which is not inside, go through the area?"""
         left, lasted = rule.rule == "area.left", b[3] - a[3]
         length = math.hypot(b[0] - a[0], b[1] - a[1])
-        if rule.rule == "area.required" or not 0 < lasted <= rule.crossing_us or (h.since is not None and not left):
-            return
-        if length == 0 or length > 3000 or length / (lasted / 1e6) > 70:
+        going_on = h.since is not None or h.went is not None
+        if rule.rule == "area.required" or not is_way(rule, a, b) or (going_on and not left):
             return
         line = shapely.LineString([a[:2], b[:2]])
         pieces = [
@@ -207,9 +240,38 @@ class Oracle:
         if h.told:
             self._end(rule.rule, area.id, came)
         h.drop()
+        h.came = None
         armed[0] = rule.schedule.applies(went)
         if armed[0]:
             h.since = went
+
+    def _short(
+        self,
+        area: Area,
+        rule: AreaRule,
+        was: Stretch,
+        h: Stretch,
+        inside: bool,
+        outside: bool,
+        t: int,
+        way: tuple[Point, Point] | None,
+    ) -> None:
+        """A stretch that is not told: where the straight lines to its first fix and from its last one meet the border."""
+        left = rule.rule == "area.left"
+        if rule.rule == "area.required" or was.told or h.told:
+            return
+        if was.since is None and h.since is not None:
+            at = over_border(area, rule, way, inward=not left)
+            h.came, h.went = t if at is None or not rule.schedule.applies(at) else at, None
+        elif inside and not left:
+            h.went = None
+        elif was.since is not None and h.since is None and way:
+            at = over_border(area, rule, way, inward=left)
+            h.went = way[0][3] if at is None else at
+        if h.went is not None and (inside if left else outside):
+            if h.came is not None and h.went - h.came >= rule.dwell_us:
+                self.rows.append([rule.rule, area.id, h.came, h.went, rule.severity])
+            h.went = None
 
     def _area(self, obj: str, rule: Any, h: Stretch, armed: list[bool], inside: bool, outside: bool, t: int) -> None:
         in_force = rule.schedule.applies(t)

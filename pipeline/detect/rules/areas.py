@@ -94,4 +94,4 @@ def area_step(w: Any, pair: Any, side: int, in_force: bool, f: Any) -> int:
 def idle(pair: Any) -> bool:
     """Nothing of this pair has to be remembered."""
     h = pair.held
-    return bool(h.on == 0 and h.since == 0 and pair.armed == 0)
+    return bool(h.on == 0 and h.since == 0 and pair.armed == 0 and pair.went == 0)

@@ -3,6 +3,11 @@
 A fix imagined halfway through would be inside, by twice the poorer accuracy of the two and the entering margin, and the passage lasts
 the dwell. Entered and forbidden then begin and end on the border; having left ends where it comes in and begins anew where it goes out.
 An area that is required is never left on a guess: a straight line cuts every corner of a road that it follows.
+
+A visit that fixes saw, but for less than the dwell: the ways to its first fix and from its last one say when it came over the border
+and when it went. When that is the dwell or longer it is told, from border to border, once a fix is outside for sure; of having left,
+once one is inside. The fix at the inner end of such a way is inside by twice the poorer accuracy of the two, and at one end the
+receiver says that it moves: or a stray fix of one who is parked nearby were a visit. Where a way says nothing, the fix does.
 """
 
 from __future__ import annotations
@@ -12,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from pipeline.detect.compiled import compiled
-from pipeline.detect.form import AREA, BEGIN, END, IN
+from pipeline.detect.form import AREA, BEGIN, END, IN, OUTSIDE
 from pipeline.detect.pairs import find_pair, new_pair
 from pipeline.detect.rules.areas import LEFT, REQUIRED, applies, side_of
 from pipeline.detect.rules.held import emit
-from pipeline.detect.way import Way, instant, passage
+from pipeline.detect.way import Way, border, deep_in, instant, passage
 
 
 @compiled
@@ -41,8 +46,8 @@ def crossing_step(
     if w.kind == REQUIRED or way.lasted_us > w.crossing:
         return n
     k = find_pair(pairs, slot, row.pairs, wi)
-    if w.kind != LEFT and k >= 0 and pairs[slot, k].held.since != 0:
-        return n  # the fix before was inside, or what was told there goes on
+    if w.kind != LEFT and k >= 0 and (pairs[slot, k].held.since != 0 or pairs[slot, k].went != 0):
+        return n  # the fix before was inside, or the visit then goes on, told or not yet
     enters, leaves, deep = passage(st, w.area, way, cuts)
     if side_of(deep, way.accuracy_m, w.enter, w.exit) != IN:
         return n
@@ -68,10 +73,64 @@ def crossing_step(
     if h.on == 1:
         h.told = h.peak
         n = emit(out, n, i, slot, END, AREA, wi, h, came)
+    p.came = 0  # no fix has been outside for sure
     if in_force:
         p.armed = 1
         start_at(h, w, way, f, leaves, metres)
     else:
         p.armed = 0
         h.since = 0
+    return n
+
+
+@compiled
+def over_border(st: Any, w: Any, way: Way, inward: bool) -> float:
+    """Where the way to a fix inside, or from one, meets the border, in parts of the way; below zero: that cannot be said."""
+    if way.length_m == 0.0 or way.lasted_us > w.crossing or not way.moves:
+        return -1.0
+    x, y = (way.to_x, way.to_y) if inward else (way.from_x, way.from_y)
+    if side_of(deep_in(st, w.area, x, y), way.accuracy_m, w.enter, w.exit) != IN:
+        return -1.0
+    return border(st, w.area, way, inward)
+
+
+@compiled
+def short_step(st: Any, p: Any, side: int, since: int, way: Way, f: Any, out: Any, n: int, i: int, slot: int) -> int:
+    """After `area_step` had nothing to tell and the stretch under way has begun or ended, or an ended one waits. `since`: of the
+    stretch before this fix. Returns how many are written."""
+    w = st.watches[p.watch]
+    if w.kind == REQUIRED:
+        return n
+    h = p.held
+    left = w.kind == LEFT
+    if h.since != 0:
+        p.came = h.since
+        p.went = 0
+        p.metres = 0.0
+        part = over_border(st, w, way, not left)
+        if part >= 0.0:
+            came = instant(way, part)
+            if applies(st.windows, st.utc_offset, w.schedule[0], w.schedule[1], came):
+                p.came = came
+                p.metres = (1.0 - part) * way.length_m
+        return n
+    if side == IN and not left:
+        p.went = 0  # inside still, but the hours are over, or it began anew and they are
+        return n
+    if since != 0:
+        p.went = way.from_us
+        part = over_border(st, w, way, left)
+        if part >= 0.0:
+            p.went = instant(way, part)
+            p.metres += part * way.length_m
+    if left or side == OUTSIDE:
+        if p.came != 0 and p.went - p.came >= w.dwell:
+            h.since = p.came
+            h.began = p.came
+            h.decided = f.seen
+            h.along = -p.metres
+            h.told = np.nan
+            n = emit(out, n, i, slot, BEGIN, AREA, p.watch, h, f.seen)
+            n = emit(out, n, i, slot, END, AREA, p.watch, h, p.went)
+        p.went = 0
     return n
