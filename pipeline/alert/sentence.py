@@ -21,6 +21,8 @@ LEADS = {
     "route.deviation": "{who} is {peak} off {road}",
     "stop.unscheduled": "{who} has stopped where no stop is planned",
     "device.silent": "{who} has not been heard",
+    "convoy.separated": "Convoy {who} has come apart: {member} is {peak} by road from {ahead}",
+    "escort.missing": "Convoy {who}: {member} is {peak} by road from the nearest escort",
     "sensor.tamper": "Somebody tampers with {who}",
     "sensor.disagrees": "{who} and {other} do not agree",
     "pipeline.stalled": "No data is coming in",
@@ -52,6 +54,15 @@ def _sensor(plan: CompiledPlan, name: str) -> str:
     return sensor.name.get("en", name) if sensor else name
 
 
+def _who(plan: CompiledPlan, name: str) -> str:
+    """A vehicle's call sign, a convoy's or a sensor's name."""
+    if (vehicle := plan.vehicles.get(name)) is not None:
+        return vehicle.call_sign
+    if (convoy := plan.convoys.get(name)) is not None:
+        return convoy.name.get("en", name)
+    return _sensor(plan, name)
+
+
 def _alarm(plan: CompiledPlan, episode: Episode) -> str:
     """Smoke at Dasu camp, store. Or: Intrusion at Dasu camp: gate, fence F-12."""
     area = _site(plan, episode)
@@ -75,8 +86,7 @@ def _where(plan: CompiledPlan, episode: Episode) -> tuple[Any, Any]:
 
 def words_for(plan: CompiledPlan, episode: Episode) -> Words:
     """What is told about this episode as it now stands."""
-    vehicle = plan.vehicles.get(episode.subject)
-    who = vehicle.call_sign if vehicle else _sensor(plan, episode.subject)
+    who = _who(plan, episode.subject)
     area = next((a.name.get("en", a.id) for a in plan.areas if a.id == episode.object), episode.object)
     route = plan.routes.get(episode.object)
     road = route.road if route else "the road"
@@ -85,7 +95,9 @@ def words_for(plan: CompiledPlan, episode: Episode) -> Words:
     else:
         pattern = LEADS.get(episode.rule, episode.rule + ": {who}")
     other = _sensor(plan, episode.object)
-    lead = pattern.format(who=who, area=area, road=road, other=other, peak=_metres(episode.peak))
+    member, ahead = _who(plan, episode.object), _who(plan, str(episode.evidence.get("ahead", "the one before it")))
+    peak = _metres(episode.peak)
+    lead = pattern.format(who=who, area=area, road=road, other=other, member=member, ahead=ahead, peak=peak)
     if episode.rule == "sensor.alarm":
         lead = _alarm(plan, episode)
     lat, lon = _where(plan, episode)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pipeline.plan import schema
 from pipeline.plan.faults import Fault, nearest
@@ -10,7 +10,9 @@ from pipeline.plan.ground import check_area, check_place, check_route, km_range
 from pipeline.plan.model import DOOR_KINDS, NO_INTRUSION
 from pipeline.plan.read import ANYTHING, Placed, RegionSource
 from pipeline.plan.rules import AREA_RULES, RULES
-from pipeline.plan.times import ZONES, instant_us
+from pipeline.plan.times import ALWAYS_US, ZONES, instant_us
+
+CONVOY_RULES = ("convoy.separated", "escort.missing")
 
 
 def check(sources: Sequence[RegionSource]) -> list[Fault]:
@@ -25,6 +27,7 @@ def check(sources: Sequence[RegionSource]) -> list[Fault]:
     devices |= {x.item.device.id for s in sources for x in s.sensors}
     if any(len(getattr(s, kind)) < len(s.declared.get(kind, ())) for s in sources for kind in ("vehicles", "sensors")):
         devices.add(ANYTHING)  # the vehicle that has it may be the broken one
+    fleet = {v.item.id: (v.item.role, _home_cell(v.item, s)) for s in sources for v in s.vehicles}
     for source in sources:
         if source.region is not None:
             faults += _region(source.region)
@@ -42,6 +45,7 @@ def check(sources: Sequence[RegionSource]) -> list[Fault]:
             faults += _cell(sensor, sensor.item.cell, source)
         for convoy in source.convoys:
             faults += _convoy(convoy, known)
+            faults += _watched_convoy(convoy, source, fleet)
         for login in source.logins:
             faults += _login(login, devices, source)
     faults += _movements(sources, known)
@@ -202,6 +206,39 @@ def _convoy(convoy: Placed[schema.ConvoyIn], known: dict[str, set[str]]) -> Iter
                 yield convoy.fault((key, number), name, "not a member of the convoy", nearest(name, item.members))
 
 
+def _home_cell(vehicle: schema.VehicleIn, source: RegionSource) -> str:
+    return vehicle.cell or (source.region.item.all_cells[0] if source.region else ANYTHING)
+
+
+def _watched_convoy(
+    convoy: Placed[schema.ConvoyIn], source: RegionSource, fleet: Mapping[str, tuple[str, str]]
+) -> Iterator[Fault]:
+    """What the rules about convoys need of one, when they run."""
+    running = [r for r in CONVOY_RULES if r in source.rules and source.rules[r][0].item.mode != "off"]
+    members = [m for m in convoy.item.members if m in fleet]
+    if not running or len(members) < len(convoy.item.members):
+        return
+    cells = {fleet[m][1] for m in members}
+    if len(cells) > 1 and ANYTHING not in cells:
+        other = next(i for i, m in enumerate(members) if fleet[m][1] != fleet[members[0]][1])
+        cure = f"Give its members one home cell, or set mode: off for {' and '.join(running)}"
+        yield convoy.fault(
+            ("members", other), members[other], f"its home cell is not that of {members[0]}: no worker sees both", cure
+        )
+
+    def named(given: list[str] | None, role: str) -> set[str]:
+        return {m for m in members if fleet[m][0] == role} if given is None else set(given)
+
+    principals, escorts = named(convoy.item.principals, "principal"), named(convoy.item.escorts, "escort")
+    if "escort.missing" in running:
+        for name in sorted(principals & escorts):
+            cure = "Take it out of one of the two"
+            yield convoy.fault(("escorts",), name, "it is a principal and would be its own escort", cure)
+        if principals and not escorts:
+            cure = "Name its escorts, or take escort.missing out of rules.yaml"
+            yield convoy.fault((), "", "escort.missing runs, and nobody in this convoy is an escort", cure)
+
+
 def _login(login: Placed[schema.LoginIn], devices: set[str], source: RegionSource) -> Iterator[Fault]:
     yield from _unknown(login, ("devices",), login.item.devices, devices, "device of a vehicle or sensor")
     yield from _cell(login, login.item.cell, source)
@@ -278,8 +315,32 @@ def _agreement(
         yield entry.fault(at, item.agrees_with, "the region's rules.yaml does not have sensor.disagrees", cure)
 
 
+def _one_at_a_time(
+    movement: Placed[schema.MovementIn], source: RegionSource, windows: dict[str, list[tuple[int, int, str]]]
+) -> Iterator[Fault]:
+    """A convoy whose gaps are watched is on one movement at a time."""
+    item = movement.item
+    if item.convoy is None or not any(
+        r in source.rules and source.rules[r][0].item.mode != "off" for r in CONVOY_RULES
+    ):
+        return
+    try:
+        utc_offset_s = ZONES[source.region.item.timezone] if source.region else 0
+        starts = instant_us(item.starts, utc_offset_s) if item.starts is not None else ALWAYS_US[0]
+        ends = instant_us(item.ends, utc_offset_s) if item.ends is not None else ALWAYS_US[1]
+    except (ValueError, OverflowError):
+        return
+    taken = windows.setdefault(item.convoy, [])
+    other = next((name for a, b, name in taken if a < ends and starts < b), None)
+    if other is not None:
+        problem = f"the convoy is on {other} at the same time, and its gaps are along one road"
+        yield movement.fault(("convoy",), item.convoy, problem, "Let one end where the other starts")
+    taken.append((starts, ends, item.id))
+
+
 def _movements(sources: Sequence[RegionSource], known: dict[str, set[str]]) -> Iterator[Fault]:
     routes = {r.item.id: r.item for source in sources for r in source.routes}
+    windows: dict[str, list[tuple[int, int, str]]] = {}
     for source in sources:
         for area in source.areas:
             stretch = area.item.stretch
@@ -297,6 +358,7 @@ def _movements(sources: Sequence[RegionSource], known: dict[str, set[str]]) -> I
             yield from _unknown(movement, ("stops",), item.stops, known["areas"], "area")
             if item.route in routes:
                 yield from km_range(movement, (), item.from_km, item.to_km, routes[item.route])
+            yield from _one_at_a_time(movement, source, windows)
             yield from _window(movement, ZONES[source.region.item.timezone] if source.region else 0)
 
 

@@ -49,6 +49,10 @@ _CROSSED = _AREA | {
         120, 0, 600, "a report a minute and one lost; a longer way is not straight. 0 s: only what a fix saw"
     ),
 }
+_TOGETHER: dict[str, Param] = {
+    "rejoin_factor": Param(0.8, 0.1, 1, "together again within so much of the limit: at its edge they come and go by the minute"),
+    "stale_after": _duration(120, 10, 600, "a report a minute and one lost; farther apart, two fixes say nothing about between"),
+}  # fmt: skip
 _LATER = RuleSpec(judged=False)
 
 RULES: dict[str, RuleSpec] = {
@@ -70,6 +74,13 @@ RULES: dict[str, RuleSpec] = {
         "reemerge_within": _duration(1200, 60, 86_400, "a tunnel of 12 min and a halt at its mouth; in coverage gaps and tunnels"),
         "coverage_margin_m": Param(600, 0, 20_000, "the last report before a gap at 70 km/h, one in 30 s"),
     }),
+    "convoy.separated": RuleSpec({
+        "min_duration": _duration(60, 5, 3600, "longer than a truck between two of them, a barrier or a petrol pump"),
+    } | _TOGETHER),
+    "escort.missing": RuleSpec({
+        "max_distance_m": Param(1500, 20, 50_000, "the middle one of five is two gaps of 500 m from either escort; 75 s at 70 km/h"),
+        "min_duration": _duration(60, 5, 3600, "longer than the escort takes to turn back for a straggler"),
+    } | _TOGETHER),
     "sensor.alarm": RuleSpec({
         "confirm_n": Param(2, 1, 16, "one alone is a goat, a gust or a cat; two of a site are somebody. Smoke, gas, water: at once"),
         "confirm_within": _duration(60, 1, 3600, "from a fence to the door behind it on foot"),
@@ -88,8 +99,7 @@ RULES: dict[str, RuleSpec] = {
     "sos.pressed": RuleSpec(always_live=True),
     "pipeline.stalled": RuleSpec(),
     "route.reversed": _LATER, "route.late": _LATER, "checkpoint.missed": _LATER, "speed.exceeded": _LATER,
-    "convoy.separated": _LATER, "escort.missing": _LATER, "movement.unauthorised": _LATER,
-    "position.implausible": _LATER,
+    "movement.unauthorised": _LATER, "position.implausible": _LATER,
     "patrol.overdue": _LATER,
     "curfew.absent": _LATER, "area.blackout": _LATER, "clock.suspect": _LATER,
 }  # fmt: skip

@@ -65,6 +65,20 @@ def test_every_rule_of_the_plan_has_a_sentence_of_its_own(hazara: CompiledPlan) 
         assert not words_for(hazara, of(rule)).lead.startswith(rule), rule
 
 
+CONVOYS = [
+    ("convoy.separated", "c-2", 1115.0, {"ahead": "c-1"}, "Convoy Alpha has come apart: C-2 is 1.1 km by road from C-1"),
+    ("convoy.separated", "c-2", 612.0, {}, "Convoy Alpha has come apart: C-2 is 612 m by road from the one before it"),
+    ("escort.missing", "c-2", 1600.0, {}, "Convoy Alpha: C-2 is 1.6 km by road from the nearest escort"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rule", "obj", "peak", "more", "lead"), CONVOYS)
+def test_of_a_convoy_it_says_who_is_too_far_from_whom(hazara: CompiledPlan, here: dict[str, float], rule: str, obj: str, peak: float, more: dict[str, str], lead: str) -> None:  # fmt: skip
+    words = words_for(hazara, of(rule, obj, subject="alpha", peak=peak, **here, **more))
+    assert words.text == f"{lead}. {PLACE}, {SINCE}."
+    assert len(words.text) <= LONGEST and set(words.text) <= GSM
+
+
 SENSORS = [
     ("sensor.alarm", "dasu-store-smoke", "smoke", ["dasu-store-smoke"], "Smoke at Dasu camp, store"),
     ("sensor.alarm", "dasu-camp", "", ["dasu-fence-12", "dasu-gate-pir"], "Intrusion at Dasu camp: fence F-12, gate passage"),

@@ -15,7 +15,7 @@ import shapely
 from pipeline.alert.store import AlertStore, FencedError, region_of
 from pipeline.model.alert import AlertEvent
 from pipeline.model.episode import Change, Episode, Ledger
-from pipeline.plan.model import Area, CompiledPlan, RuleSetting, Sensor
+from pipeline.plan.model import Area, CompiledPlan, Convoy, RuleSetting, Sensor
 from tests.alert.builders import HOUR, MINUTE, WORDS, at, batch, change, command, episode, sos
 from tests.detect.plans import RULES, plan, setting
 
@@ -397,9 +397,10 @@ def test_the_plan_says_who_answers_and_how(opens: Open) -> None:
     assert (event.alert.region, event.alert.owner_post, event.alert.response) == ("r", "post", "do")
 
 
-@pytest.mark.parametrize(("subject", "region"), [("v1", "r"), ("s1", "q"), ("camp", "q"), ("nobody", "r")])
-def test_the_region_whose_rule_it_is_is_that_of_the_vehicle_sensor_or_site(subject: str, region: str) -> None:
+@pytest.mark.parametrize(("subject", "region"), [("v1", "r"), ("s1", "q"), ("k1", "q"), ("camp", "q"), ("nobody", "r")])
+def test_the_region_whose_rule_it_is_is_that_of_the_vehicle_sensor_convoy_or_site(subject: str, region: str) -> None:
     square = shapely.box(0, 0, 1, 1)
     of = plan([Area("camp", "q", {"en": "Camp"}, "site", square, square)])
+    of = replace(of, convoys={"k1": Convoy("k1", "q", {"en": "K"}, ("v1",), (), (), 500.0)})
     of = replace(of, sensors={"s1": Sensor("s1", "q", "q", {"en": "S"}, "smoke", "camp", "d1")})
     assert region_of(of, subject) == region
