@@ -41,6 +41,7 @@ from pipeline.plan.model import CompiledPlan, names_of
 Array = npt.NDArray[Any]
 ALARMING = ("sos", "duress")
 PRESSES_KEPT = 10_000
+FEW_NAMES = 32  # looked up as quickly as their places are checked
 
 
 class NeedHistoryError(Exception):
@@ -118,6 +119,7 @@ class Engine:
         places = batch.places
         if (
             places is None
+            or len(names) < FEW_NAMES
             or batch.plan_hash != self.plan.hash
             or not -1 <= int(places.min()) <= int(places.max()) < len(self._by_place) - 1
         ):
