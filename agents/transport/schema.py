@@ -68,7 +68,7 @@ def connect(path: Path) -> sqlite3.Connection:
     db.execute("pragma synchronous=full")
     db.execute("pragma wal_autocheckpoint=2000")
     db.execute("pragma journal_size_limit=67108864")
-    db.execute("pragma cache_size=-16384")
+    db.execute("pragma cache_size=-4096")  # what is read is the end of the log
     return db
 
 

@@ -24,6 +24,13 @@ def clear_held(held: Array) -> None:
         held[name] = np.nan
 
 
+def _twice(old: Array) -> Array:
+    """Twice as long. What is not used yet is not written, so that it takes no memory."""
+    new = np.zeros((2 * len(old), *old.shape[1:]), old.dtype)
+    new[: len(old)] = old
+    return new
+
+
 class Vehicles:
     """Rows, pairs, legs and history of the vehicles that one engine has seen. Slots are given in the order of their coming."""
 
@@ -48,8 +55,7 @@ class Vehicles:
         slot = self.count
         if slot == len(self.rows):
             for name in ("rows", "pairs", "legs", "keys", "revisions", "dirty", "known_from", "chains"):
-                old = getattr(self, name)
-                setattr(self, name, np.concatenate([old, np.zeros_like(old)]))
+                setattr(self, name, _twice(getattr(self, name)))
         self.count += 1
         self.rows[slot] = np.zeros((), ROW)
         self.rows["vehicle"][slot] = vehicle
@@ -94,7 +100,7 @@ class Vehicles:
         """At least one free chunk for each of so many fixes: no chain can need more."""
         while self.free[1] < fixes:
             n = len(self.pool)
-            self.pool = np.concatenate([self.pool, np.zeros_like(self.pool)])
+            self.pool = _twice(self.pool)
             links = np.arange(n + 1, 2 * n + 1, dtype=np.int32)
             links[-1] = self.free[0] if self.free[1] else -1
             self.links = np.concatenate([self.links, links])
