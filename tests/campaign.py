@@ -46,7 +46,11 @@ def kills() -> tuple[str, str, str]:
     )
     outcome = "passed" if done.returncode == 0 else "FAILED"
     # who is just starting again when its turn comes is passed over: the figures say how many were killed
-    return f"kill -9, {KILLS_OF_EACH} turns of each process", outcome, f"{said.lstrip('.')}; {time.monotonic() - began:.0f} s"
+    return (
+        f"kill -9, {KILLS_OF_EACH} turns of each process",
+        outcome,
+        f"{said.lstrip('.')}; {time.monotonic() - began:.0f} s",
+    )
 
 
 def main() -> int:
