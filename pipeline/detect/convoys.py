@@ -37,6 +37,7 @@ from pipeline.detect.grid import (
     STATE,
     TAKEN_BACK,
 )
+from pipeline.detect.judge import differences
 from pipeline.detect.tables import Tables
 from pipeline.detect.tell import Account
 from pipeline.model.episode import Change, Episode, episode_id
@@ -314,7 +315,7 @@ class Marching:
             relation = march.relations[k]
             before = self.told[k]
             after = {e.id: e for e in self._episodes(k, now_us)}
-            for kind, episode, was in _differences(before, after):
+            for kind, episode, was in differences(before, after):
                 self.revision += 1
                 account = Account(episode, relation.setting.mode, received_us, seen_us)
                 yield account.change(kind, self.revision, cell, plan.hash, was)
@@ -619,32 +620,3 @@ def _unpack(packed: bytes, devices: dict[int, tuple[int, int]]) -> Array:
     out["device"] = ~out["device"]
     out["kept"] = 1
     return out
-
-
-def _differences(
-    before: dict[str, Episode], after: dict[str, Episode]
-) -> Iterator[tuple[Any, Episode, tuple[str, ...]]]:
-    """(kind, episode, was_ids) between two accounts of one relation."""
-    gone = [e for e in before.values() if e.id not in after]
-    for episode in after.values():
-        old = before.get(episode.id)
-        if old == episode:
-            continue
-        if old is not None:
-            over = old.ended_at_us is None and episode.ended_at_us is not None
-            yield ("end" if over else "amend"), episode, ()
-            continue
-        was = tuple(e.id for e in gone if _overlap(e, episode))
-        if was:
-            gone = [e for e in gone if e.id not in was]
-            yield "amend", episode, was
-            continue
-        yield "begin", msgspec.structs.replace(episode, ended_at_us=None), ()
-        if episode.ended_at_us is not None:
-            yield "end", episode, ()
-    for episode in gone:
-        yield "retract", episode, ()
-
-
-def _overlap(a: Episode, b: Episode) -> bool:
-    return a.began_at_us < (b.ended_at_us or EVER) and b.began_at_us < (a.ended_at_us or EVER)

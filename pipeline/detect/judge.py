@@ -6,14 +6,18 @@ changed in what it would tell. The scan's rules need the order and are taken bac
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, Protocol
 
+import msgspec
 import numpy.typing as npt
 
-from pipeline.model.episode import Change
+from pipeline.model.episode import Change, Episode
 from pipeline.model.wire import ObservationBatch
 
 Array = npt.NDArray[Any]
+EVER_US = 1 << 62
+type_kind = Literal["begin", "amend", "end", "retract"]
 
 
 class Judge(Protocol):
@@ -35,3 +39,40 @@ class Judge(Protocol):
 
     def restore(self, kept: bytes) -> None:
         """Take over what `dump` gave, in the order in which it gave it, perhaps under another plan."""
+
+
+class Told(msgspec.Struct, frozen=True, array_like=True):
+    """What was published, and the number of the last change."""
+
+    revision: int
+    episodes: list[Episode]
+
+
+def overlap(a: Episode, b: Episode) -> bool:
+    return a.began_at_us < (b.ended_at_us or EVER_US) and b.began_at_us < (a.ended_at_us or EVER_US)
+
+
+def differences(
+    before: Mapping[str, Episode], after: Mapping[str, Episode], replaces: Callable[[Episode, Episode], bool] = overlap
+) -> Iterator[tuple[type_kind, Episode, tuple[str, ...]]]:
+    """(kind, episode, was_ids) of what has to be published, between two accounts by id. `replaces(old, new)`: whether an episode that is
+    gone lives on in one that is new; the default is for the accounts of one rule, subject and object."""
+    gone = [e for e in before.values() if e.id not in after]
+    for episode in after.values():
+        old = before.get(episode.id)
+        if old == episode:
+            continue
+        if old is not None:
+            over = old.ended_at_us is None and episode.ended_at_us is not None
+            yield ("end" if over else "amend"), episode, ()
+            continue
+        was = tuple(e.id for e in gone if replaces(e, episode))
+        if was:
+            gone = [e for e in gone if e.id not in was]
+            yield "amend", episode, was
+            continue
+        yield "begin", msgspec.structs.replace(episode, ended_at_us=None), ()
+        if episode.ended_at_us is not None:
+            yield "end", episode, ()
+    for episode in gone:
+        yield "retract", episode, ()

@@ -22,7 +22,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.detect.silence import ANY_SOURCE, BLIND_US, Listening
+from pipeline.detect.judge import Told, differences, overlap
+from pipeline.detect.listening import Clock
+from pipeline.detect.listening import Kept as Ticked
 from pipeline.detect.tell import Account
 from pipeline.model.episode import Change, Episode, episode_id
 from pipeline.model.observation import Flag, Reading, Tick
@@ -129,11 +131,6 @@ class State(msgspec.Struct, array_like=True):
         yield from (pair.open for pair in self.pairs.values() if pair.open is not None)
 
 
-class Told(msgspec.Struct, frozen=True, array_like=True):
-    revision: int
-    episodes: list[Episode]
-
-
 class Part(msgspec.Struct, frozen=True, array_like=True):
     """Of one site, in a checkpoint: the readings that are new, and the state before the oldest when that has moved."""
 
@@ -149,7 +146,7 @@ class Kept(msgspec.Struct, array_like=True):
     version: int
     names: list[str]  # what the rows index
     parts: list[Part]
-    listening: dict[str, tuple[int, int, list[tuple[int, int]]]]
+    listening: Ticked
 
 
 ROW = np.dtype(
@@ -158,31 +155,6 @@ ROW = np.dtype(
 )  # fmt: skip
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Kept).decode
-
-
-class Clock:
-    """Up to when it is known that nothing else came from a source, and when somebody has listened to it for so long."""
-
-    def __init__(self) -> None:
-        self.listening: dict[str, Listening] = {}
-        self.now_us = 0
-
-    def tick(self, tick: Tick) -> bool:
-        """True when deadlines may have moved."""
-        known = self.listening.get(tick.source)
-        self.now_us = max(self.now_us, tick.at_us)
-        if known is None:
-            self.listening[tick.source] = Listening(tick.at_us, tick.at_us, [])
-            return False
-        gap = tick.at_us - known.last_us > BLIND_US
-        return known.add(tick.at_us) or gap
-
-    def time(self, source: str) -> int:
-        return max((at.last_us for name, at in self.listening.items() if name in (source, ANY_SOURCE)), default=0)
-
-    def awake(self, source: str, start_us: int, length_us: int) -> int:
-        known = self.listening.get(source)
-        return start_us + length_us if known is None else known.awake(start_us, length_us)
 
 
 def edge_after(schedule: Schedule, at_us: int) -> int:
@@ -539,12 +511,9 @@ class Sensors:
     def _differences(self, site: Site) -> Iterator[Change]:
         before = {e.id: e for e in site.told.episodes}
         after = {e.id: e for e in map(_episode, site.account(), _forever(site))}
-        gone = [e for e in before.values() if e.id not in after]
         revision = site.told.revision
         received_us, site.received_us = site.received_us, 0
-
-        def change(kind: Any, episode: Episode, was: tuple[str, ...] = ()) -> Change:
-            nonlocal revision
+        for kind, episode, was in differences(before, after, _same_and_overlapping):
             revision += 1
             seen_us = episode.began_at_us if episode.ended_at_us is None else episode.ended_at_us
             account = Account(
@@ -553,25 +522,7 @@ class Sensors:
                 received_us or max(self.clock.now_us, seen_us),
                 seen_us if received_us else max(self.clock.now_us, seen_us),
             )
-            return account.change(kind, revision, site.cell, self.plan.hash, was)
-
-        for episode in after.values():
-            old = before.get(episode.id)
-            if old == episode:
-                continue
-            if old is not None:
-                yield change("end" if old.ended_at_us is None and episode.ended_at_us is not None else "amend", episode)
-                continue
-            was = tuple(e.id for e in gone if _overlap(e, episode))
-            if was:
-                gone = [e for e in gone if e.id not in was]
-                yield change("amend", episode, was)
-                continue
-            yield change("begin", msgspec.structs.replace(episode, ended_at_us=None))
-            if episode.ended_at_us is not None:
-                yield change("end", episode)
-        for episode in gone:
-            yield change("retract", episode)
+            yield account.change(kind, revision, site.cell, self.plan.hash, was)
         if revision != site.told.revision:
             site.told = Told(revision, list(after.values()))
             site.dirty = self.dirty = True
@@ -590,16 +541,13 @@ class Sensors:
             site.fresh = []
             site.moved = site.dirty = False
         self.dirty = False
-        listening = {name: (at.first_us, at.last_us, at.blind) for name, at in self.clock.listening.items()}
-        return _encode(Kept(VERSION, list(names), parts, listening))
+        return _encode(Kept(VERSION, list(names), parts, self.clock.dump()))
 
     def restore(self, kept: bytes) -> None:
         self._restore(_decode(kept))
 
     def _restore(self, kept: Kept) -> None:
-        for name, (first, last, blind) in kept.listening.items():
-            self.clock.listening[name] = Listening(first, last, [(a, b) for a, b in blind])
-            self.clock.now_us = max(self.clock.now_us, last)
+        self.clock.restore(kept.listening)
         for part in kept.parts:
             key = part.site, part.cell
             site = self.sites.get(key)
@@ -676,9 +624,6 @@ def _episode(s: Stretch, site: Site) -> Episode:
     )
 
 
-def _overlap(a: Episode, b: Episode) -> bool:
-    if (a.rule, a.subject, a.object) != (b.rule, b.subject, b.object):
-        return False
-    end_a = a.ended_at_us or NEVER_US
-    end_b = b.ended_at_us or NEVER_US
-    return a.began_at_us < end_b and b.began_at_us < end_a
+def _same_and_overlapping(a: Episode, b: Episode) -> bool:
+    """A site's account holds several rules and subjects."""
+    return (a.rule, a.subject, a.object) == (b.rule, b.subject, b.object) and overlap(a, b)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import msgspec
@@ -20,9 +19,12 @@ import shapely
 
 from pipeline.detect.arrive import STRANGER
 from pipeline.detect.compiled import compiled
+from pipeline.detect.judge import Told, differences
+from pipeline.detect.listening import Clock
+from pipeline.detect.listening import Kept as Ticked
 from pipeline.detect.tables import Tables
 from pipeline.detect.tell import Account
-from pipeline.model.episode import Change, Episode, Mode, episode_id
+from pipeline.model.episode import Change, Episode, episode_id
 from pipeline.model.observation import Tick
 from pipeline.model.times import format_us
 from pipeline.model.wire import ObservationBatch
@@ -31,8 +33,6 @@ from pipeline.plan.model import CompiledPlan, Movement, RuleSetting, Vehicle
 Array = npt.NDArray[Any]
 RULE = "device.silent"
 LIVE_US = 60_000_000
-BLIND_US = 15_000_000  # three Ticks are missing: nobody listened
-ANY_SOURCE = "until"  # whoever says that time passed up to an instant speaks for all
 PARKED_WITHIN_M = 50.0
 MOST_PLACES = 50_000
 PARKING = ("depot", "home", "site", "residence")
@@ -68,11 +68,6 @@ class Pause(msgspec.Struct, frozen=True, array_like=True, order=True):
     source: str
 
 
-class Told(msgspec.Struct, frozen=True, array_like=True):
-    revision: int
-    episodes: list[Episode]
-
-
 class Kept(msgspec.Struct, array_like=True):
     """What a checkpoint holds of it. Rows are of `HEARD`; their sources index `sources`."""
 
@@ -81,51 +76,11 @@ class Kept(msgspec.Struct, array_like=True):
     sources: list[str] = []
     pauses: dict[str, list[Pause]] = {}
     told: dict[str, Told] = {}
-    listening: dict[str, tuple[int, int, list[tuple[int, int]]]] = {}
+    listening: Ticked = {}
 
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Kept).decode
-
-
-@dataclass(slots=True)
-class Listening:
-    """A source's Ticks: the first, the last, and the stretches between that were too long."""
-
-    first_us: int
-    last_us: int
-    blind: list[tuple[int, int]]
-
-    def add(self, at_us: int) -> bool:
-        """True when it changes what is behind the last Tick."""
-        if at_us >= self.last_us:
-            if at_us - self.last_us > BLIND_US:
-                self.blind.append((self.last_us, at_us))
-            self.last_us = at_us
-            return False
-        if at_us < self.first_us:
-            if self.first_us - at_us > BLIND_US:
-                self.blind.insert(0, (at_us, self.first_us))
-            self.first_us = at_us
-            return True
-        place = bisect.bisect_right(self.blind, (at_us, at_us)) - 1
-        if place < 0 or at_us >= self.blind[place][1]:
-            return False
-        start, end = self.blind.pop(place)
-        parts = [(a, b) for a, b in ((start, at_us), (at_us, end)) if b - a > BLIND_US]
-        self.blind[place:place] = parts
-        return True
-
-    def awake(self, start_us: int, length_us: int) -> int:
-        """When somebody has listened for so long since `start_us`."""
-        end = start_us + length_us
-        for a, b in self.blind:
-            if b <= start_us:
-                continue
-            if a >= end:
-                break
-            end += b - max(a, start_us)
-        return end
 
 
 @compiled
@@ -224,8 +179,7 @@ class Silence:
         self._pauses: dict[int, list[Pause]] = {}
         self._told: dict[int, Told] = {}
         self._sources: list[str] = []
-        self._listening: dict[str, Listening] = {}
-        self._now_us = 0
+        self._clock = Clock()
         self._ticked = False
         self._touched: set[int] = set()
         self._pending: set[int] = set()
@@ -250,7 +204,7 @@ class Silence:
         place = self._sources.index(source)
         if len(self._notes) < len(fixes):
             self._notes = np.zeros(2 * len(fixes), _NOTE)
-        n = _note(self._heard, fixes, use, place, self._floor, self._now_us, self._notes)
+        n = _note(self._heard, fixes, use, place, self._floor, self._clock.now_us, self._notes)
         self.dirty = True
         for note in self._notes[:n]:
             device = int(note["device"])
@@ -293,13 +247,9 @@ class Silence:
                 return
 
     def tick(self, tick: Tick) -> None:
-        listening = self._listening.get(tick.source)
-        if listening is None:
-            self._listening[tick.source] = Listening(tick.at_us, tick.at_us, [])
-        elif listening.add(tick.at_us):
+        if self._clock.tick(tick):
             self._touched.update(self._pauses, np.flatnonzero(self._heard["silent"]).tolist())
             self._heard["due"] = 0
-        self._now_us = max(self._now_us, tick.at_us)
         self._ticked = True
 
     # ---- judging --------------------------------------------------------------------------------------------------------
@@ -319,7 +269,7 @@ class Silence:
         """Whose pause may now be too long."""
         rows = self._heard
         due = (rows["last"] != 0) & (rows["silent"] == 0) & self._expected
-        due &= np.maximum(rows["last"] + self._floor, rows["due"]) <= self._now_us
+        due &= np.maximum(rows["last"] + self._floor, rows["due"]) <= self._clock.now_us
         found: list[int] = np.flatnonzero(due).tolist()
         return found
 
@@ -329,35 +279,14 @@ class Silence:
             return
         told = self._told.get(device)
         before = {e.id: e for e in told.episodes} if told else {}
-        revision = told.revision if told else 0
         after = {e.id: e for e in self._judge(device, watched)}
-        gone = [e for e in before.values() if e.id not in after]
-
-        def change(kind: Any, episode: Episode, was: tuple[str, ...] = ()) -> Change:
-            nonlocal revision
+        revision = told.revision if told else 0
+        for kind, episode, was in differences(before, after):
             revision += 1
-            mode: Mode = watched.setting.mode
-            now_us = max(self._now_us, episode.ended_at_us or 0)
-            account = Account(episode, mode, now_us, now_us)
-            return account.change(kind, revision, watched.vehicle.cell, self.plan.hash, was)
-
-        for episode in after.values():
-            old = before.get(episode.id)
-            if old == episode:
-                continue
-            if old is not None:
-                yield change("end" if old.ended_at_us is None and episode.ended_at_us is not None else "amend", episode)
-                continue
-            was = tuple(e.id for e in gone if _overlap(e, episode))
-            if was:
-                gone = [e for e in gone if e.id not in was]
-                yield change("amend", episode, was)
-                continue
-            yield change("begin", msgspec.structs.replace(episode, ended_at_us=None, peak=None))
-            if episode.ended_at_us is not None:
-                yield change("end", episode)
-        for episode in gone:
-            yield change("retract", episode)
+            now_us = max(self._clock.now_us, episode.ended_at_us or 0)
+            what = msgspec.structs.replace(episode, peak=None) if kind == "begin" else episode
+            account = Account(what, watched.setting.mode, now_us, now_us)
+            yield account.change(kind, revision, watched.vehicle.cell, self.plan.hash, was)
         row = self._heard[device]
         row["silent"] = any(e.ended_at_us is None for e in after.values())
         row["dirty"] = 1
@@ -373,32 +302,27 @@ class Silence:
             deadline = self._deadline(watched, pause)
             if deadline is None or deadline >= pause.to_us:
                 continue
-            if deadline <= self._time(pause.source):
+            if deadline <= self._clock.time(pause.source):
                 yield _episode(watched, pause, deadline, pause.to_us)
             else:
                 self._pending.add(device)  # its fix came before the Tick that knows
         if row["last"]:
             source = self._sources[row["source"]]
-            now_us = self._time(source)
+            now_us = self._clock.time(source)
             pause = Pause(int(row["last"]), now_us, int(row["seen"]), float(row["lat"]), float(row["lon"]), source)
             deadline = self._deadline(watched, pause)
             row["due"] = (1 << 62) if deadline is None else deadline
             if deadline is not None and deadline <= now_us:
                 yield _episode(watched, pause, deadline, None)
 
-    def _time(self, source: str) -> int:
-        """Up to when it is known that nothing else came from there."""
-        return max((at.last_us for name, at in self._listening.items() if name in (source, ANY_SOURCE)), default=0)
-
     def _deadline(self, watched: _Watched, pause: Pause) -> int | None:
         """When this pause is too long; None: never."""
         within, parked = self._expected_at(watched, pause.lat, pause.lon)
-        listening = self._listening.get(pause.source) or Listening(0, 0, [])
         if not parked:
-            return listening.awake(pause.from_us, within)
+            return self._clock.awake(pause.source, pause.from_us, within)
         # at home a tracker may be off: until a movement needs it
         for movement in watched.movements:
-            deadline = listening.awake(max(pause.from_us, movement.starts_us), within)
+            deadline = self._clock.awake(pause.source, max(pause.from_us, movement.starts_us), within)
             if pause.from_us < movement.ends_us and deadline < movement.ends_us:
                 return deadline
         return None
@@ -428,7 +352,7 @@ class Silence:
     def _forget(self, device: int) -> None:
         if self.horizon_us is None:
             return
-        oldest = self._now_us - 2 * self.horizon_us
+        oldest = self._clock.now_us - 2 * self.horizon_us
         pauses = self._pauses.get(device)
         if not pauses or pauses[0].to_us >= oldest:
             return
@@ -452,7 +376,7 @@ class Silence:
             sources=list(self._sources),
             pauses={name: self._pauses[i] for i, name in ids.items() if self._pauses.get(i)},
             told={name: self._told[i] for i, name in ids.items() if i in self._told},
-            listening={name: (at.first_us, at.last_us, at.blind) for name, at in self._listening.items()},
+            listening=self._clock.dump(),
         )
         return _encode(kept)
 
@@ -460,9 +384,7 @@ class Silence:
         self._restore(_decode(kept))
 
     def _restore(self, kept: Kept) -> None:
-        for name, (first, last, blind) in kept.listening.items():
-            self._listening[name] = Listening(first, last, [(a, b) for a, b in blind])
-            self._now_us = max(self._now_us, last)
+        self._clock.restore(kept.listening)
         for name in kept.sources:
             if name not in self._sources:
                 self._sources.append(name)
@@ -502,9 +424,3 @@ def _episode(watched: _Watched, pause: Pause, began_us: int, ended_us: int | Non
             "lon": round(pause.lon, 6),
         },
     )
-
-
-def _overlap(a: Episode, b: Episode) -> bool:
-    end_a = a.ended_at_us or 1 << 62
-    end_b = b.ended_at_us or 1 << 62
-    return a.began_at_us < end_b and b.began_at_us < end_a
