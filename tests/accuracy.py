@@ -23,7 +23,7 @@ import numpy.typing as npt
 import shapely
 
 from pipeline.detect.engine import Engine
-from pipeline.model.episode import Ledger
+from pipeline.model.episode import Episode, Ledger
 from pipeline.model.times import parse_us
 from pipeline.model.wire import COLUMNS, Fixes, ObservationBatch
 from pipeline.plan.load import load_plan
@@ -218,6 +218,11 @@ def judged(engine: Engine, fixes: Fixes, record: int = 1000) -> Ledger:
 def score(scores: dict[str, Score], ledger: Ledger, stretches: list[Stretch], interval_s: int) -> None:
     room = 2.0 * interval_s + 10.0
     needs = {"area.forbidden": DWELL_S, "route.deviation": OFF_S, "stop.unscheduled": STOP_S}
+
+    def touch(e: Episode, begin: float, end: float, s: Stretch) -> bool:
+        alike = e.rule == s.rule and e.object in (s.object, "")
+        return alike and begin < s.end_s + room and end > s.begin_s - room
+
     told = []
     for e in ledger.sorted():
         end = DAY_S if e.ended_at_us is None else (e.ended_at_us - START_US) / SECOND
@@ -227,20 +232,13 @@ def score(scores: dict[str, Score], ledger: Ledger, stretches: list[Stretch], in
         if not s.sure:
             continue
         scores[s.rule].true += 1
-        hits = [
-            (e, begin)
-            for e, begin, end in told
-            if e.rule == s.rule and e.object in (s.object, "") and begin < s.end_s + room and end > s.begin_s - room
-        ]
-        if hits:
+        first = next((e for e, begin, end in told if touch(e, begin, end, s)), None)
+        if first is not None:
             scores[s.rule].found += 1
-            decided = (parse_us(str(hits[0][0].evidence["decided_at"])) - START_US) / SECOND
+            decided = (parse_us(str(first.evidence["decided_at"])) - START_US) / SECOND
             scores[s.rule].delays_s.append(decided - s.begin_s - needs[s.rule])
     for e, begin, end in told:
-        if not any(
-            s.rule == e.rule and e.object in (s.object, "") and begin < s.end_s + room and end > s.begin_s - room
-            for s in stretches
-        ):
+        if not any(touch(e, begin, end, s) for s in stretches):
             scores[e.rule].invented += 1
 
 

@@ -13,13 +13,13 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.detect.checkpoint import Recovery
 from pipeline.detect.engine import Engine
 from pipeline.model.episode import Ledger
 from pipeline.model.observation import Flag, Reading, Tick
 from pipeline.model.wire import ObservationBatch, Placed, columns
 from pipeline.plan.model import Area, CompiledPlan, Schedule, Sensor
 from tests.detect.plans import SECOND, T0, plan, setting
+from tests.detect.restarts import restarted
 
 Row = tuple[str, str, str, float, float | None]
 WEEK_S = 604_800
@@ -357,23 +357,7 @@ def test_small_worlds_in_any_order(what: list[Said], seed: int) -> None:
 @pytest.mark.parametrize("seed", range(12))
 def test_a_restart_from_any_checkpoint_changes_nothing(seed: int) -> None:
     records = batches(shuffled(invented(seed), seed))
-    rng = random.Random(seed)
-    engine, recovery, folded, topic = Engine(world()), Recovery(0), Ledger(), {}
-    epoch = 1
-    position, at, restarts = 0, 0, 0
-    while at < len(records):
-        folded.apply(engine.feed(records[at]))
-        at += 1
-        if rng.random() < 0.05:
-            written = recovery.checkpoint(engine, at, epoch)
-            topic.update([*written.blocks, written.manifest])
-            position = at
-            if rng.random() < 0.5:
-                recovery, engine, epoch = Recovery(0), Engine(world()), epoch + 1
-                for key, value in topic.items():
-                    recovery.see(key, value)
-                assert recovery.restore(engine, epoch) == position
-                restarts += 1
+    folded, restarts = restarted(lambda: Engine(world()), records, seed, again=0.5)
     assert restarts
     assert rows(folded) == rows(fold(world(), records))
     assert rows(folded) == oracle(invented(seed))

@@ -13,13 +13,13 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.detect.checkpoint import Recovery
-from pipeline.detect.engine import Engine, NeedHistoryError
+from pipeline.detect.engine import Engine
 from pipeline.model.episode import Ledger
 from pipeline.model.observation import Fix, Tick
 from pipeline.model.wire import ObservationBatch, Placed, columns
 from pipeline.plan.model import Area, CompiledPlan, Movement
 from tests.detect.plans import FOREVER, SECOND, T0, fix, plan, setting
+from tests.detect.restarts import restarted
 
 PARAMS = {"expected_within_us": 120e6, "reemerge_within_us": 600e6, "coverage_margin_m": 100.0}
 RULES = {"device.silent": setting("device.silent", **PARAMS)}
@@ -149,26 +149,7 @@ def test_small_worlds_in_any_order(what: list[Heard], seed: int) -> None:
 @pytest.mark.parametrize("seed", range(10))
 def test_a_restart_from_any_checkpoint_changes_nothing(seed: int) -> None:
     records = batch(shuffled(invented(seed), seed)[:400])
-    rng = random.Random(seed)
-    engine, recovery, folded, topic = Engine(world()), Recovery(0), Ledger(), {}
-    epoch = 1
-    position, at = 0, 0
-    while at < len(records):
-        try:
-            folded.apply(engine.feed(records[at]))
-        except NeedHistoryError as need:
-            engine.load_history(records[:at], need.from_us)
-            folded.apply(engine.feed(records[at]))
-        at += 1
-        if rng.random() < 0.05:
-            written = recovery.checkpoint(engine, at, epoch)
-            topic.update([*written.blocks, written.manifest])
-            position = at
-            if rng.random() < 0.6:
-                recovery, engine, epoch = Recovery(0), Engine(world()), epoch + 1
-                for key, value in topic.items():
-                    recovery.see(key, value)
-                assert recovery.restore(engine, epoch) == position
+    folded, _ = restarted(lambda: Engine(world()), records, seed, again=0.6)
     assert told(folded) == ledger(world(), records)
 
 

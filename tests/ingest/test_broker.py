@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
 import ssl
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from pipeline.ingest.broker import EmbeddedBroker, Tls
 from pipeline.ingest.credentials import Verifier, read_credentials, write_machine_credentials
 from pipeline.ingest.devices import Devices
 from pipeline.ingest.spool import Spool, records
+from tests.ingest import waiting
 
 PASSWORDS = {"v1": "one-one-one-one-one", "v2": "two-two-two-two-two"}
 
@@ -139,13 +141,7 @@ async def running(bench: Bench) -> AsyncIterator[Bench]:
         await bench.spool.close()
 
 
-async def until(what: Callable[[], bool], within_s: float = 5.0) -> bool:
-    deadline = asyncio.get_running_loop().time() + within_s
-    while not what():
-        if asyncio.get_running_loop().time() > deadline:
-            return False
-        await asyncio.sleep(0.01)
-    return True
+until = functools.partial(waiting.until, within_s=5.0)
 
 
 async def test_an_acknowledged_message_is_on_disk(bench: Bench) -> None:

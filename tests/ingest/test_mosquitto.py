@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -25,6 +26,7 @@ from pipeline.model import topics
 from pipeline.model.wire import RawBatch, decode_raw
 from pipeline.settings import Settings
 from tests.detect.plans import plan
+from tests.ingest import waiting
 from tests.ingest.mosquitto import PASSWORDS, Device, Mosquitto
 
 TOPIC = "v1/0/v1/native"
@@ -93,13 +95,7 @@ async def edge(tmp_path: Path) -> AsyncIterator[Edge]:
         yield made
 
 
-async def until(what: Callable[[], bool], within_s: float = 20.0) -> bool:
-    deadline = asyncio.get_running_loop().time() + within_s
-    while not what():
-        if asyncio.get_running_loop().time() > deadline:
-            return False
-        await asyncio.sleep(0.01)
-    return True
+until = functools.partial(waiting.until, within_s=20.0)
 
 
 def bodies(n: int, start: int = 0) -> list[bytes]:
@@ -109,7 +105,7 @@ def bodies(n: int, start: int = 0) -> list[bytes]:
 async def say_all(device: Device, payloads: list[bytes], within_s: float = 60.0) -> None:
     """Published, and every one acknowledged."""
     mids = {device.say(payload) for payload in payloads}
-    assert await until(lambda: mids <= device.acks.keys(), within_s)
+    assert await until(lambda: mids <= device.acks.keys(), within_s=within_s)
     assert all(not device.acks[mid].is_failure for mid in mids)
 
 

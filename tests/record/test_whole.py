@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import sqlite3
-import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -22,6 +21,7 @@ from pipeline.record.local import LocalInfluxd
 from simulators.publish import Publisher
 from simulators.run import mqtt_messages, story_named
 from tests.record.servers import started
+from tests.stack.running import running
 
 SECONDS = 150
 SPEED = 2.0  # of the devices: what they send is then at most 75 s ahead of our clock, and none is "from the future"
@@ -44,24 +44,8 @@ def stack(tmp_path: Path, root: Path, server: LocalInfluxd) -> Iterator[LocalSta
             "RAHDAR_INFLUX_TOKEN_FILE": str(server.tokens.writer),
         },
     )  # fmt: skip
-    stack.start()
-    over = threading.Event()
-
-    def watch() -> None:
-        while not over.wait(0.2):
-            assert stack.supervisor is not None
-            stack.supervisor.poll()
-
-    watcher = threading.Thread(target=watch)
-    try:
-        assert stack.wait_ready(120), "the system did not come up"
-        watcher.start()
+    with running(stack, 0.2):
         yield stack
-    finally:
-        over.set()
-        if watcher.is_alive():
-            watcher.join()
-        stack.close()
 
 
 async def events_of(stack: LocalStack) -> list[AlertEvent]:

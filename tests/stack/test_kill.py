@@ -6,7 +6,6 @@ import asyncio
 import os
 import random
 import signal
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from simulators.devices import Message
 from simulators.publish import Publisher
 from simulators.run import mqtt_messages, story_named
 from tests.stack.ledgers import Told, ledger_of, payloads, read_everything, recorded_positions
+from tests.stack.running import running
 
 KILLS = int(os.environ.get("RAHDAR_KILLS", "20"))
 EVERY_S = 3.0
@@ -31,24 +31,8 @@ SPEED = 4.0
 @pytest.fixture
 def stack(tmp_path: Path, root: Path) -> Iterator[LocalStack]:
     stack = LocalStack(tmp_path / "system", root / "plans" / "hazara", extra={"RAHDAR_LOG_LEVEL": "ERROR"})
-    stack.start()
-    over = threading.Event()
-
-    def watch() -> None:
-        while not over.wait(0.1):
-            assert stack.supervisor is not None
-            stack.supervisor.poll()
-
-    watcher = threading.Thread(target=watch)
-    try:
-        assert stack.wait_ready(120), "the system did not come up"
-        watcher.start()
+    with running(stack, 0.1):
         yield stack
-    finally:
-        over.set()
-        if watcher.is_alive():
-            watcher.join()
-        stack.close()
 
 
 async def drained(stack: LocalStack, published: list[Message], within_s: float = 90.0) -> Told:
