@@ -23,6 +23,8 @@ Transition = Literal[
     "merged",
     "retracted",
     "closed",
+    "held",  # it is on record, and nobody is told: `reason` and `Alert.held` say why. It may be `opened` later
+    "realarmed",  # acknowledged and still active too long: it needs somebody again
 ]
 
 
@@ -59,6 +61,18 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     episode_ids: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     evidence: dict[str, Any] = {}
+    held: str = ""  # why nobody is told: HELD_ON_DELAY, HELD_GROUPED, HELD_FLOOD, ...; "" when it is told
+    under: str = ""  # the alert that speaks for this one while it is held
+    look_us: int | None = None  # when the policy looks at a held one again
+    count: int = 0  # how many held ones it speaks for
+    others: str = ""  # one sentence about them
+    owner: str = ""  # who has it: the one who acknowledged it, or to whom it was handed over
+    shelved_by: str = ""
+    shelved_why: str = ""
+    clears_us: int | None = None  # its cause is over, and it clears then unless the cause comes back
+    chattering: bool = False  # it comes and goes: one alert for all of it
+    realarm_us: int | None = None  # when an acknowledged one that is still active needs somebody again
+    realarms: int = 0
 
 
 class AlertEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,13 +95,17 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
 
     version: int
     id: str
-    what: Literal["acknowledge", "unacknowledge", "note", "shelve", "unshelve", "hand_over", "close"]
+    what: Literal[
+        "acknowledge", "unacknowledge", "note", "shelve", "unshelve", "hand_over", "close",
+        "told", "escalated",  # these two come from notify alone: `by` the channel or the roster's step, `text` who and how
+    ]  # fmt: skip
     alert_id: str
     by: str
     at_us: int
     text: str = ""
     outcome: str = ""
     until_us: int | None = None
+    reason: str = ""  # of notify's: the named decision
 
 
 _encoder = msgspec.msgpack.Encoder()

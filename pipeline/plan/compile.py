@@ -126,6 +126,9 @@ def _settings(source: RegionSource) -> dict[str, RuleSetting]:
             respond_within_us=placed.item.respond_within or 0,
             params=params,
             roles=frozenset(placed.item.roles),
+            on_delay_us=placed.item.on_delay,
+            off_delay_us=placed.item.off_delay,
+            realarm_after_us=placed.item.realarm_after,
         )
         for name, (placed, params) in source.rules.items()
     }

@@ -51,6 +51,9 @@ class RuleSetting:
     respond_within_us: int
     params: Mapping[str, float]  # units in the names: radius_m, min_duration_us, exit_margin_m ...
     roles: frozenset[Role] = frozenset()  # of the vehicles that it judges; empty: every role
+    on_delay_us: int | None = None  # how long it lasts before anybody is told; None: the alert stage's default
+    off_delay_us: int | None = None  # how long it stays away before its alert clears
+    realarm_after_us: int | None = None  # acknowledged and still active for so long: it needs somebody again; 0: never
 
 
 @dataclass(frozen=True, slots=True)

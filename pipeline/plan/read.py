@@ -276,7 +276,7 @@ def _said(model: type[schema.Entry], kind: str, context: Mapping[str, Any], at: 
             "less_than_equal": "at most",
         }[kind]
         limit = next(iter(context.values()))
-        if last in ("dwell", "interval", "respond_within"):
+        if last in ("dwell", "interval", "respond_within", "on_delay", "off_delay", "realarm_after"):
             return "out of range", f"Give {sign} {limit / 1e6:g} s"
         return "out of range", f"Give {sign} {limit:g}"
     if kind in ("too_short", "too_long"):

@@ -133,6 +133,9 @@ class RuleIn(Entry):
     owner: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")] | None = None
     response: Text | None = None
     respond_within: Annotated[Duration, Field(gt=0)] | None = None
+    on_delay: Annotated[Duration, Field(ge=0, le=3_600_000_000)] | None = None
+    off_delay: Annotated[Duration, Field(ge=0, le=3_600_000_000)] | None = None
+    realarm_after: Annotated[Duration, Field(ge=0, le=43_200_000_000)] | None = None
     roles: list[RoleName] = []
 
 
