@@ -16,7 +16,7 @@ import faust
 from agents.transport import RAW_RECORDS, make_app
 from pipeline.cli import BadInput
 from pipeline.clock import Clock
-from pipeline.ingest.batcher import LONGEST_S, Batcher
+from pipeline.ingest.batcher import Batcher
 from pipeline.ingest.bridge import Bridge, parse_address
 from pipeline.ingest.broker import EmbeddedBroker, Tls
 from pipeline.ingest.credentials import Verifier, read_credentials
@@ -136,7 +136,9 @@ class IngestStage:
             if items:
                 continue
             woken = asyncio.ensure_future(self.spool.durable.wait())
-            due = [] if batcher.due_s is None else [max(0.0, batcher.due_s - loop.time()) or LONGEST_S / 4]
+            due = []
+            if (due_s := batcher.due_s(idle=not in_flight)) is not None:
+                due.append(max(0.0, due_s - loop.time()))
             if newest is not None and newest.id > safe:
                 due.append(max(0.0, moved_at + CURSOR_S - loop.time()))
             done, _ = await asyncio.wait(

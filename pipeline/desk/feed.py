@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 RING_EVENTS = 4096
-RING_BYTES = 16 * 1024 * 1024
+RING_BYTES = 4 * 1024 * 1024  # a minute or two of a busy desk; who was away longer gets a snapshot
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from pipeline.model.alert import Alert, AlertEvent
+from pipeline.model.alert import Alert, AlertEvent, decode_event, encode_event
 from pipeline.model.observation import Fix, Flag, Tick
 from pipeline.model.wire import ObservationBatch
 from pipeline.plan.model import CompiledPlan
@@ -81,7 +81,7 @@ class LiveState:
         self.seq = 0
         self._open: dict[str, dict[str, Any]] = {}
         self._closed: dict[str, dict[str, Any]] = {}
-        self._history: dict[str, deque[AlertEvent]] = {}
+        self._history: dict[str, deque[bytes]] = {}  # as on the topic: a quarter of what the objects take
         self._alert_seq: dict[str, int] = {}
         self._moved: set[str] = set()
         self._rank = {device: i for v in plan.vehicles.values() for i, device in enumerate(v.devices)}
@@ -136,7 +136,7 @@ class LiveState:
             return None
         self._alert_seq[alert.id] = event.seq
         self.seq = max(self.seq, event.seq)
-        self._history.setdefault(alert.id, deque(maxlen=HISTORY_KEPT)).append(event)
+        self._history.setdefault(alert.id, deque(maxlen=HISTORY_KEPT)).append(encode_event(event))
         view = alert_view(event)
         if alert.closed_at_us is None and event.transition not in ("closed", "merged"):
             self._closed.pop(alert.id, None)
@@ -192,10 +192,10 @@ class LiveState:
 
     def alert_object(self, alert_id: str) -> Alert | None:
         history = self._history.get(alert_id)
-        return history[-1].alert if history else None
+        return decode_event(history[-1]).alert if history else None
 
     def history(self, alert_id: str) -> list[AlertEvent]:
-        return list(self._history.get(alert_id, ()))
+        return [decode_event(event) for event in self._history.get(alert_id, ())]
 
     def open_alerts(self) -> list[dict[str, Any]]:
         return list(self._open.values())
