@@ -105,6 +105,7 @@ def _note(heard: Any, fixes: Any, use: Any, source: int, floor: int, now: int, n
         elif f.received > row.last:
             if f.received - row.last > floor:
                 what = PAUSED
+                row.pauses += 1  # a fix further on in this record may fall into it
             elif row.silent != 0:
                 what = RETURNED
         elif f.received == row.last:
