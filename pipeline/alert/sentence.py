@@ -26,6 +26,7 @@ LEADS = {
     "sensor.tamper": "Somebody tampers with {who}",
     "sensor.disagrees": "{who} and {other} do not agree",
     "pipeline.stalled": "No data is coming in",
+    "roster.unreachable": "Nobody can be reached for {who}",
 }
 AT_ONCE = {"smoke": "Smoke", "gas": "Gas", "water": "Water", "interconnect": "A smoke alarm"}
 PRESSES = {"sos": "SOS from {who}", "duress": "DURESS from {who}, do not call back on speech"}

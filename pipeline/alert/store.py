@@ -22,6 +22,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from pipeline.alert.book import Decision, Step, Words, cleared, on_change, on_command, on_time
 from pipeline.model.alert import Alert, AlertEvent, Command
 from pipeline.model.episode import Change, ChangeBatch, Episode, episode_id
+from pipeline.notify import tables as notify_tables
+from pipeline.notify.outbox import Outbox
 from pipeline.plan.model import CompiledPlan, RuleSetting
 
 EVENT_VERSION = 1
@@ -111,6 +113,8 @@ class Turn:
     events: list[dict[str, Any]] = field(default_factory=list)
     entries: list[dict[str, Any]] = field(default_factory=list)
     last_audit: tuple[int, bytes] | None = None
+    told: list[AlertEvent] = field(default_factory=list)  # in order: what is to be published
+    quiet: dict[str, str] = field(default_factory=dict)  # alert -> why it pages nobody now (HELD_FLOOD, ...)
 
     def number(self, name: str) -> int:
         return self.numbers.get(name, 0)
@@ -153,6 +157,8 @@ class AlertStore:
         if self._engine.dialect.name == "sqlite":
             _settle_sqlite(self._engine)
         metadata.create_all(self._engine)
+        notify_tables.metadata.create_all(self._engine)
+        self._outbox = Outbox(plan, self._engine.dialect.name, self._without_episode)
         self._upserts = {
             table.name: _upsert(table, self._engine.dialect.name) for table in (inbox, alerts, episodes, held, numbers)
         }
@@ -210,8 +216,7 @@ class AlertStore:
 
     def take_changes(self, inputs: Iterable[tuple[str, int, int, ChangeBatch | None]], now_us: int) -> list[AlertEvent]:
         """Records of episodes: (topic, partition, offset, changes; None: unreadable). Returns what is now to be published."""
-        out: list[AlertEvent] = []
-        with self._turn() as turn:
+        with self._turn(now_us) as turn:
             for topic, partition, offset, batch in inputs:
                 following, epoch = turn.position(topic, partition)
                 if offset < following:
@@ -219,22 +224,21 @@ class AlertStore:
                 if batch is not None and batch.epoch >= epoch:
                     epoch = batch.epoch
                     for change in batch.changes:
-                        out += self._change(turn, change, now_us)
+                        self._change(turn, change, now_us)
                 turn.advance(topic, partition, offset + 1, epoch)
-        return out
+        return turn.told
 
     def take_commands(self, inputs: Iterable[tuple[str, int, int, Command | None]], now_us: int) -> list[AlertEvent]:
         """Records of commands; each id counts once."""
-        out: list[AlertEvent] = []
-        with self._turn() as turn:
+        with self._turn(now_us) as turn:
             for topic, partition, offset, command in inputs:
                 following, epoch = turn.position(topic, partition)
                 if offset < following:
                     continue
                 if command is not None:
-                    out += self._command(turn, command, now_us)
+                    self._command(turn, command, now_us)
                 turn.advance(topic, partition, offset + 1, epoch)
-        return out
+        return turn.told
 
     def take_time(self, now_us: int, silent_since_us: int | None, heard: bool = True) -> list[AlertEvent]:
         """What time alone does: shelves that are over, and `pipeline.stalled` while no Tick comes (`silent_since_us`). `heard` False:
@@ -242,25 +246,27 @@ class AlertStore:
         with self._engine.connect() as look:
             waiting = look.execute(sa.select(alerts.c.id).where(alerts.c.shelved)).scalars().all()
             stalled = _numbers(look).get("stalled", 0)
+            tellings = self._outbox.waiting(look, now_us)
         if silent_since_us is None and not heard:
             silent_since_us = stalled or None
-        if not waiting and (silent_since_us is None) == (stalled == 0):
+        if not waiting and not tellings and (silent_since_us is None) == (stalled == 0):
             return []
-        out: list[AlertEvent] = []
-        with self._turn() as turn:
+        with self._turn(now_us) as turn:
             for alert_id in waiting:
                 alert = turn.get(alert_id)
                 if alert is not None:
-                    out += self._decided(turn, on_time(alert, now_us), "policy", now_us)
+                    self._decided(turn, on_time(alert, now_us), "policy", now_us)
             if silent_since_us is not None and not stalled:
-                out += self._stalled(turn, silent_since_us, now_us)
+                self._stalled(turn, silent_since_us, now_us)
             elif silent_since_us is None and stalled:
                 alert = turn.get(episode_id(STALLED, "pipeline", "", stalled))
                 if alert is not None and alert.cleared_at_us is None:
                     steps = cleared(alert, "TICKS_AGAIN", now_us)
-                    out += self._decided(turn, Decision(tuple(steps)), "policy", now_us)
+                    self._decided(turn, Decision(tuple(steps)), "policy", now_us)
                 turn.put_number("stalled", 0)
-        return out
+            if tellings:
+                self._decided(turn, Decision(tuple(self._outbox.due(turn, now_us))), "policy", now_us)
+        return turn.told
 
     def published(self, seq: int) -> None:
         """Everything up to this event is in the log."""
@@ -270,7 +276,8 @@ class AlertStore:
     # ---- the inside of a transaction --------------------------------------------------------------------------------------
 
     @contextmanager
-    def _turn(self) -> Iterator[Turn]:
+    def _turn(self, now_us: int | None = None) -> Iterator[Turn]:
+        """`now_us`: the instant of its decisions; None: it makes none."""
         with self._engine.begin() as tx:
             turn = Turn(
                 tx,
@@ -283,7 +290,16 @@ class AlertStore:
             if turn.number("token") != self._token:
                 raise FencedError("another alert stage has opened this store")
             yield turn
+            if now_us is not None:
+                self._tell(turn, now_us)
             self._write(turn)
+
+    def _tell(self, turn: Turn, now_us: int) -> None:
+        """Who is to be told of what this transaction did; that nobody can be is an event too, and may be an alert."""
+        seen = 0
+        while seen < len(turn.told):
+            fresh, seen = turn.told[seen:], len(turn.told)
+            self._decided(turn, Decision(tuple(self._outbox.follow(turn, fresh, turn.quiet, now_us))), "policy", now_us)
 
     def _write(self, turn: Turn) -> None:
         rows: list[tuple[Any, list[dict[str, Any]]]] = [
@@ -342,19 +358,26 @@ class AlertStore:
         setting = self._setting(region, STALLED)
         if setting is not None and setting.mode != "live":
             return []
-        began = Episode(
-            id=episode_id(STALLED, "pipeline", "", since_us), rule=STALLED, subject="pipeline", object="",
-            began_at_us=since_us, ended_at_us=None, severity=setting.severity if setting else "critical", peak=None, evidence={},
-        )  # fmt: skip
-        words = self._words(began)
-        alert = Alert(
-            id=began.id, rule=STALLED, subject="pipeline", object="", region=region, cell="", severity=began.severity,
-            text=words.text, lead=words.lead, place=words.place, response=setting.response if setting else "",
-            owner_post=setting.owner if setting else "", respond_within_us=setting.respond_within_us if setting else 0,
-            began_at_us=since_us, opened_at_us=now_us, episode_ids=(began.id,),
-        )  # fmt: skip
+        alert = msgspec.structs.replace(
+            self._without_episode(STALLED, region, "pipeline", since_us), opened_at_us=now_us
+        )
         turn.put_number("stalled", since_us)
         return self._decided(turn, Decision((Step("opened", "NO_TICKS", alert),)), "policy", now_us)
+
+    def _without_episode(self, rule: str, region: str, subject: str, since_us: int) -> Alert:
+        """What the alert stage raises by itself, as it stands when it opens."""
+        setting = self._setting(region, rule)
+        began = Episode(
+            id=episode_id(rule, subject, "", since_us), rule=rule, subject=subject, object="", began_at_us=since_us,
+            ended_at_us=None, severity=setting.severity if setting else "critical", peak=None, evidence={},
+        )  # fmt: skip
+        words = self._words(began)
+        return Alert(
+            id=began.id, rule=rule, subject=subject, object="", region=region, cell="", severity=began.severity,
+            text=words.text, lead=words.lead, place=words.place, response=setting.response if setting else "",
+            owner_post=setting.owner if setting else "", respond_within_us=setting.respond_within_us if setting else 0,
+            began_at_us=since_us, opened_at_us=since_us, episode_ids=(began.id,),
+        )  # fmt: skip
 
     def _setting(self, region: str, rule: str) -> RuleSetting | None:
         found = self.plan.regions.get(region)
@@ -390,6 +413,7 @@ class AlertStore:
                 },
             )
             out.append(told)
+        turn.told += out
         return out
 
     def _hold(self, turn: Turn, episode: str, revision: int, reason: str, now_us: int) -> None:

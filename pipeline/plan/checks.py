@@ -9,6 +9,7 @@ from pipeline.plan.faults import Fault, nearest
 from pipeline.plan.ground import check_area, check_place, check_route, km_range
 from pipeline.plan.model import DOOR_KINDS, NO_INTRUSION
 from pipeline.plan.read import ANYTHING, Placed, RegionSource
+from pipeline.plan.roster_checks import check_roster
 from pipeline.plan.rules import AREA_RULES, RULES
 from pipeline.plan.times import ALWAYS_US, ZONES, instant_us
 
@@ -48,6 +49,7 @@ def check(sources: Sequence[RegionSource]) -> list[Fault]:
             faults += _watched_convoy(convoy, source, fleet)
         for login in source.logins:
             faults += _login(login, devices, source)
+        faults += check_roster(source)
     faults += _movements(sources, known)
     faults += _sensors(sources, known)
     return faults

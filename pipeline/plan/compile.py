@@ -34,6 +34,7 @@ from pipeline.plan.model import (
     Vehicle,
 )
 from pipeline.plan.read import RegionSource
+from pipeline.plan.roster import Roster, compile_roster
 from pipeline.plan.times import ALWAYS_US, ZONES, instant_us, merged, week_windows
 
 MARGIN_DEG = 0.1  # around all bounds: what lies just outside is still placed truly
@@ -99,6 +100,19 @@ def compile_plan(sources: Sequence[RegionSource]) -> CompiledPlan:
         | {s.device: s.id for s in sensors.values()},
         cells=tuple(cell for _, region in regions for cell in region.all_cells),
         device_format=formats,
+        rosters={region.id: _roster(source, region) for source, region in regions if "roster.yaml" in source.content},
+    )
+
+
+def _roster(source: RegionSource, region: schema.RegionIn) -> Roster:
+    return compile_roster(
+        region.id,
+        region.timezone,
+        [p.item for p in source.posts],
+        [o.item for o in source.officers],
+        [o.item for o in source.overrides],
+        [x.item for x in source.leave],
+        [x.item for x in source.escalation],
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,9 @@ import shapely
 
 from pipeline.geo.projection import Projection
 from pipeline.model.episode import Mode, Severity
+
+if TYPE_CHECKING:
+    from pipeline.plan.roster import Roster
 
 AreaKind = Literal[
     "site",
@@ -253,6 +256,8 @@ class CompiledPlan:
     device_subject: Mapping[str, str]  # device id -> vehicle or sensor id
     cells: tuple[str, ...] = field(default=())
     device_format: Mapping[str, str] = field(default_factory=dict)  # of devices that do not speak "native"
+
+    rosters: Mapping[str, Roster] = field(default_factory=dict)  # of the regions that have one
 
     def cell_of_login(self, login: str) -> str | None:
         found = self.logins.get(login)

@@ -13,6 +13,17 @@ from pydantic_core import ErrorDetails
 
 from pipeline.plan import schema
 from pipeline.plan.faults import Fault, nearest, shown
+from pipeline.plan.roster import (
+    ROSTER_LISTS,
+    ChannelIn,
+    LadderIn,
+    LeaveIn,
+    OfficerIn,
+    OverrideIn,
+    PostIn,
+    ShiftIn,
+    StepIn,
+)
 from pipeline.plan.rules import RULES, Param
 from pipeline.plan.times import duration_us
 from pipeline.plan.tree import KeyPath, Tree, read_file
@@ -27,6 +38,7 @@ LISTS: dict[str, tuple[tuple[str, type[schema.Entry]], ...]] = {
     "convoys.yaml": (("convoys", schema.ConvoyIn),),
     "movements.yaml": (("movements", schema.MovementIn),),
     "sensors.yaml": (("sensors", schema.SensorIn),),
+    "roster.yaml": ROSTER_LISTS,
 }
 FILES = ("region.yaml", "rules.yaml", *LISTS)
 NEEDED = ("region.yaml", "rules.yaml")
@@ -69,6 +81,11 @@ class RegionSource:
     convoys: list[Placed[schema.ConvoyIn]] = field(default_factory=list)
     movements: list[Placed[schema.MovementIn]] = field(default_factory=list)
     sensors: list[Placed[schema.SensorIn]] = field(default_factory=list)
+    posts: list[Placed[PostIn]] = field(default_factory=list)
+    officers: list[Placed[OfficerIn]] = field(default_factory=list)
+    overrides: list[Placed[OverrideIn]] = field(default_factory=list)
+    leave: list[Placed[LeaveIn]] = field(default_factory=list)
+    escalation: list[Placed[LadderIn]] = field(default_factory=list)
     declared: dict[str, set[str]] = field(default_factory=dict)
     content: dict[str, bytes] = field(default_factory=dict)
     rules_read: bool = False
@@ -276,7 +293,16 @@ def _said(model: type[schema.Entry], kind: str, context: Mapping[str, Any], at: 
             "less_than_equal": "at most",
         }[kind]
         limit = next(iter(context.values()))
-        if last in ("dwell", "interval", "respond_within", "on_delay", "off_delay", "realarm_after"):
+        if last in (
+            "dwell",
+            "interval",
+            "respond_within",
+            "after",
+            "again_after",
+            "on_delay",
+            "off_delay",
+            "realarm_after",
+        ):
             return "out of range", f"Give {sign} {limit / 1e6:g} s"
         return "out of range", f"Give {sign} {limit:g}"
     if kind in ("too_short", "too_long"):
@@ -302,6 +328,9 @@ def _keys(model: type[schema.Entry], at: KeyPath) -> list[str]:
         "name": schema.NamesIn,
         "bounds": schema.BoundsIn,
         "places": schema.PlaceIn,
+        "shifts": ShiftIn,
+        "channels": ChannelIn,
+        "steps": StepIn,
     }
     found: type[schema.Entry] | None = model
     for part in at:

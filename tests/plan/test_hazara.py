@@ -13,7 +13,7 @@ from pipeline.plan.model import CompiledPlan
 
 def test_every_file_says_that_it_is_invented(root: Path, hazara: CompiledPlan) -> None:
     files = sorted((root / "plans" / "hazara").glob("*.yaml"))
-    assert len(files) == 8
+    assert len(files) == 9
     for path in files:
         assert path.read_text(encoding="utf-8").startswith("# INVENTED."), path.name
     assert hazara.regions["hazara"].invented

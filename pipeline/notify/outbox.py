@@ -1,0 +1,248 @@
+"""Who is to be told, as rows beside the alerts: written in the transaction that decided it, so that no crash comes between the two.
+
+A row is one telling: (alert, revision, step, person). Its life: `pending`, then `sending` under a lease, then `accepted` (a report of its
+delivery is awaited) or `sent`; else `failed` when every channel of that person failed, `cancelled` when nobody has to be told any more.
+`held` rows wait to be summed up in one digest. `touched` says that something may have reached the person: whatever is sent to them
+after that says "repeat".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from pipeline.alert.book import Step
+from pipeline.model.alert import Alert, AlertEvent
+from pipeline.model.episode import SEVERITIES
+from pipeline.notify import digest, unreachable
+from pipeline.notify.escalate import (
+    Climb,
+    Climbed,
+    Telling,
+    asks_for_people,
+    begins_afresh,
+    begun,
+    climbed,
+    hurried,
+)
+from pipeline.notify.message import Message, concerned, encode_message, message_of, row_id
+from pipeline.notify.tables import climbs, outbox
+from pipeline.plan.model import CompiledPlan
+from pipeline.plan.roster import Roster
+
+LIMIT_WINDOW_US = 600_000_000
+STOPPED = {"acknowledged": "ACKNOWLEDGED", "closed": "CLOSED", "shelved": "SHELVED", "retracted": "RETRACTED",
+           "merged": "MERGED", "cleared": "CLEARED"}  # fmt: skip
+
+_TOLD = ("sending", "accepted", "sent")
+_CLIMB = sa.select(climbs).where(climbs.c.alert == sa.bindparam("wanted"))
+_DUE = sa.select(climbs).where(climbs.c.due_us <= sa.bindparam("now")).order_by(climbs.c.due_us).limit(500)
+_WAITING = sa.select(
+    sa.exists(sa.select(climbs.c.alert).where(climbs.c.due_us <= sa.bindparam("now")))
+    | sa.exists(sa.select(outbox.c.id).where(outbox.c.to_note))
+    | sa.exists(sa.select(outbox.c.id).where(outbox.c.state == "held", outbox.c.due_us <= sa.bindparam("now")))
+)
+
+
+class Turn(Protocol):
+    """What of the alert stage's transaction is needed here (`alert.store.Turn`)."""
+
+    tx: sa.Connection
+    numbers: dict[str, int]
+
+    def put_number(self, name: str, value: int) -> None: ...
+
+    def get(self, alert_id: str) -> Alert | None: ...
+
+
+class Outbox:
+    """The alert stage's half. Nothing here reads a clock: `now_us` is the stage's own, recorded in its events."""
+
+    def __init__(self, plan: CompiledPlan, dialect: str, opens: unreachable.Opens) -> None:
+        self._plan = plan
+        self._opens = opens
+        insert: Any = postgresql.insert if dialect == "postgresql" else sqlite.insert
+        self._insert = insert(outbox).on_conflict_do_nothing()
+        put = insert(climbs)
+        rest = {c.name: put.excluded[c.name] for c in climbs.c if c.name != "alert"}
+        self._put_climb = put.on_conflict_do_update(index_elements=["alert"], set_=rest)
+
+    def waiting(self, tx: sa.Connection, now_us: int) -> bool:
+        """Is there anything that `due` would do?"""
+        return bool(tx.execute(_WAITING, {"now": now_us}).scalar()) or unreachable.any_open(tx)
+
+    # ---- what happens to alerts -----------------------------------------------------------------------------------------
+
+    def follow(self, turn: Turn, told: Iterable[AlertEvent], quiet: Mapping[str, str], now_us: int) -> list[Step]:
+        """What this transaction did to alerts: begin, go on, stop. `quiet`: alerts that page nobody now, with the reason."""
+        by_alert: dict[str, list[AlertEvent]] = {}
+        for event in told:
+            if event.transition not in ("told", "escalated"):
+                by_alert.setdefault(event.alert.id, []).append(event)
+        steps: list[Step] = []
+        for events in by_alert.values():
+            steps += self._followed(turn, events, quiet.get(events[0].alert.id, ""), now_us)
+        return steps
+
+    def _followed(self, turn: Turn, events: Sequence[AlertEvent], quiet: str, now_us: int) -> list[Step]:
+        alert = events[-1].alert
+        roster = self._plan.rosters.get(alert.region)
+        if roster is None:
+            return []
+        kinds = {event.transition for event in events}
+        if "retracted" in kinds:
+            self._correct(turn, alert, now_us)
+        if not asks_for_people(alert):
+            self._stop(turn.tx, alert, next((STOPPED[k] for k in STOPPED if k in kinds), "OVER"))
+            if "opened" in kinds and not alert.retracted and alert.acknowledged_at_us is None and not quiet:
+                self._hold_for_digest(turn.tx, roster, alert, now_us)
+            return []
+        if quiet:
+            return []
+        afresh = any(begins_afresh(event.transition, event.reason) for event in events)
+        if "opened" not in kinds and not afresh:
+            return []
+        self._cancel(turn.tx, alert.id, "TOLD_AFRESH")
+        self._tell_vehicles(turn.tx, alert, now_us)
+        return self._climb(turn, roster, alert, begun(alert, now_us), now_us)
+
+    def _climb(self, turn: Turn, roster: Roster, alert: Alert, climb: Climb, now_us: int) -> list[Step]:
+        done: Climbed = climbed(roster, alert, climb, now_us)
+        for telling in done.tellings:
+            self._put(turn.tx, alert, climb.revision, telling, now_us)
+        if done.climb is None:
+            turn.tx.execute(sa.delete(climbs).where(climbs.c.alert == alert.id))
+        else:
+            at = done.climb
+            row = {
+                "alert": at.alert,
+                "revision": at.revision,
+                "step": at.step,
+                "due_us": at.due_us,
+                "began_us": at.began_us,
+            }
+            turn.tx.execute(self._put_climb, row)
+        steps = [Step("escalated", event.reason, alert, event.detail) for event in done.events]
+        for post in done.empty:
+            steps += unreachable.raised(turn, self._opens, alert, post, "NOBODY_ON_CALL", now_us)
+        return steps
+
+    def _put(self, tx: sa.Connection, alert: Alert, revision: int, telling: Telling, now_us: int) -> None:
+        full = alert.severity != "critical" and self._recent(tx, telling.officer.id, now_us) >= telling.officer.most
+        self._row(
+            tx, message_of(alert, "alert", now_us), revision, telling.step, telling.officer.id, telling.post, telling.channels,
+            now_us, held="HELD_LIMIT" if full else "",
+        )  # fmt: skip
+
+    def _row(
+        self, tx: sa.Connection, message: Message, revision: int, step: int, person: str, post: str, channels: Iterable[str],
+        now_us: int, held: str = "",
+    ) -> None:  # fmt: skip
+        due_us = digest.due(tx, person, now_us) if held else now_us
+        tx.execute(
+            self._insert,
+            {
+                "id": row_id(message.alert, revision, step, person, message.kind), "alert": message.alert, "revision": revision,
+                "step": step, "person": person, "post": post, "region": message.region, "kind": message.kind,
+                "rank": SEVERITIES.index(message.severity), "channels": " ".join(channels), "channel": 0,
+                "state": "held" if held else "pending", "reason": held, "attempt": 0, "touched": False, "stopped": False,
+                "to_note": False, "due_us": due_us, "lease_until_us": 0, "lease_by": "", "created_us": now_us, "sent_us": 0,
+                "report_by_us": 0, "receipt": "", "body": encode_message(message),
+            },
+        )  # fmt: skip
+
+    def _recent(self, tx: sa.Connection, person: str, now_us: int) -> int:
+        found = tx.execute(
+            sa.select(sa.func.count()).where(
+                outbox.c.person == person, outbox.c.rank > 0, outbox.c.created_us > now_us - LIMIT_WINDOW_US,
+                outbox.c.state.not_in(("held", "digested", "cancelled")), outbox.c.kind != "correction",
+            )
+        ).scalar()  # fmt: skip
+        return int(found or 0)
+
+    def _tell_vehicles(self, tx: sa.Connection, alert: Alert, now_us: int) -> None:
+        message = message_of(alert, "downlink", now_us)
+        for login in concerned(self._plan, alert):
+            self._row(tx, message, alert.revision, 0, login, "", ("downlink",), now_us)
+
+    def _hold_for_digest(self, tx: sa.Connection, roster: Roster, alert: Alert, now_us: int) -> None:
+        """It began and ended before anybody could be told: one line among others."""
+        first = climbed(roster, alert, begun(alert, now_us), now_us)
+        for t in first.tellings:
+            message = message_of(alert, "alert", now_us)
+            self._row(tx, message, alert.revision, t.step, t.officer.id, t.post, t.channels, now_us, "BEGAN_AND_ENDED")
+
+    def _stop(self, tx: sa.Connection, alert: Alert, reason: str) -> None:
+        tx.execute(sa.delete(climbs).where(climbs.c.alert == alert.id))
+        self._cancel(tx, alert.id, reason, digests=alert.acknowledged_at_us is not None or alert.retracted)
+
+    def _cancel(self, tx: sa.Connection, alert: str, reason: str, digests: bool = True) -> None:
+        """What has not been sent is not sent; what is being sent is not tried again."""
+        ours = (outbox.c.alert == alert) & outbox.c.kind.in_(("alert", "downlink"))
+        waiting: sa.ColumnElement[bool] = outbox.c.state.in_(("pending", "held"))
+        if not digests:
+            waiting = waiting & (outbox.c.reason != "BEGAN_AND_ENDED")
+        tx.execute(sa.update(outbox).where(ours, waiting).values(state="cancelled", reason=reason, stopped=True))
+        tx.execute(sa.update(outbox).where(ours, outbox.c.state.in_(("sending", "accepted"))).values(stopped=True))
+
+    def _correct(self, turn: Turn, alert: Alert, now_us: int) -> None:
+        """Whoever may have been told learns once that it was not so."""
+        rows = turn.tx.execute(
+            sa.select(outbox.c.person, outbox.c.post, outbox.c.channels, outbox.c.kind)
+            .where(outbox.c.alert == alert.id, sa.or_(outbox.c.touched, outbox.c.state.in_(_TOLD)))
+            .order_by(outbox.c.created_us)
+        )
+        message = message_of(alert, "correction", now_us)
+        for row in {r.person: r for r in rows}.values():
+            self._row(turn.tx, message, alert.revision, 0, row.person, row.post, row.channels.split(), now_us)
+
+    # ---- what time and receipts do ----------------------------------------------------------------------------------------
+
+    def due(self, turn: Turn, now_us: int) -> list[Step]:
+        """Receipts into the alerts' logs, failures to the next step, steps whose time has come, digests, posts that are manned again."""
+        steps = self._noted(turn, now_us)
+        for row in turn.tx.execute(_DUE, {"now": now_us}).all():
+            alert = turn.get(row.alert)
+            roster = self._plan.rosters.get(alert.region) if alert else None
+            if alert is None or roster is None or not asks_for_people(alert):
+                turn.tx.execute(sa.delete(climbs).where(climbs.c.alert == row.alert))
+                continue
+            climb = Climb(row.alert, row.revision, row.step, row.due_us, row.began_us)
+            steps += self._climb(turn, roster, alert, climb, now_us)
+        for message, person, post, channels in digest.due_now(turn.tx, now_us):
+            self._row(turn.tx, message, 0, 0, person, post, channels, now_us)
+        return steps + unreachable.cleared_again(turn, self._plan, now_us)
+
+    def _noted(self, turn: Turn, now_us: int) -> list[Step]:
+        """Each row's end is an event of its alert: who was told, by what, or that they could not be."""
+        steps: list[Step] = []
+        for row in turn.tx.execute(
+            sa.select(outbox).where(outbox.c.to_note).order_by(outbox.c.sent_us, outbox.c.id)
+        ).all():
+            turn.tx.execute(sa.update(outbox).where(outbox.c.id == row.id).values(to_note=False))
+            for alert in digest.alerts_of(row, turn.get):
+                said = f"{row.person} {row.receipt or row.reason}".strip()
+                if row.state == "sent":
+                    steps.append(Step("told", row.kind.upper() if row.kind != "alert" else "RECEIPT", alert, said))
+                elif row.kind == "downlink":
+                    steps.append(Step("escalated", "VEHICLE_NOT_REACHED", alert, said))
+                else:
+                    steps.append(Step("escalated", "SEND_FAILED", alert, said))
+            if row.state == "failed" and row.kind != "downlink":
+                steps += self._failed(turn, row, now_us)
+        return steps
+
+    def _failed(self, turn: Turn, row: Any, now_us: int) -> list[Step]:
+        """Nobody of its step was reached: the next step is due, and that is an alert too."""
+        alert = turn.get(row.alert)
+        steps = unreachable.raised(turn, self._opens, alert, row.post, "SEND_FAILED", now_us) if alert else []
+        found = turn.tx.execute(_CLIMB, {"wanted": row.alert}).first()
+        same = (outbox.c.alert == row.alert) & (outbox.c.revision == row.revision) & (outbox.c.step == row.step)
+        others = sa.select(outbox.c.id).where(same, outbox.c.kind == "alert", outbox.c.state.in_(("pending", *_TOLD)))
+        if found is not None and turn.tx.execute(others.limit(1)).first() is None:
+            climb = hurried(Climb(found.alert, found.revision, found.step, found.due_us, found.began_us), now_us)
+            turn.tx.execute(sa.update(climbs).where(climbs.c.alert == row.alert).values(due_us=climb.due_us))
+        return steps

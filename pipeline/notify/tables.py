@@ -1,0 +1,34 @@
+"""The outbox's tables. They stand in the alert database, so that one transaction has both; `alert.store` makes them with its own."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+outbox = sa.Table(
+    "outbox", metadata,
+    sa.Column("id", sa.Text, primary_key=True),  # of (alert, revision, step, person, kind)
+    sa.Column("alert", sa.Text, nullable=False, index=True), sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("step", sa.Integer, nullable=False), sa.Column("person", sa.Text, nullable=False),
+    sa.Column("post", sa.Text, nullable=False), sa.Column("region", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False), sa.Column("rank", sa.Integer, nullable=False),  # 0: critical
+    sa.Column("channels", sa.Text, nullable=False),  # ids with blanks between, first choice first
+    sa.Column("channel", sa.Integer, nullable=False),  # which of them is tried now
+    sa.Column("state", sa.Text, nullable=False), sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),  # on this channel
+    sa.Column("touched", sa.Boolean, nullable=False), sa.Column("stopped", sa.Boolean, nullable=False),
+    sa.Column("to_note", sa.Boolean, nullable=False),  # its end is not yet in the alert's log
+    sa.Column("due_us", sa.BigInteger, nullable=False), sa.Column("lease_until_us", sa.BigInteger, nullable=False),
+    sa.Column("lease_by", sa.Text, nullable=False), sa.Column("created_us", sa.BigInteger, nullable=False),
+    sa.Column("sent_us", sa.BigInteger, nullable=False), sa.Column("report_by_us", sa.BigInteger, nullable=False),
+    sa.Column("receipt", sa.Text, nullable=False), sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Index("outbox_work", "state", "rank", "due_us"),
+    sa.Index("outbox_person", "person", "created_us"),
+    sa.Index("outbox_to_note", "to_note", sqlite_where=sa.text("to_note"), postgresql_where=sa.text("to_note")),
+)  # fmt: skip
+climbs = sa.Table(
+    "climbs", metadata,
+    sa.Column("alert", sa.Text, primary_key=True), sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("step", sa.Integer, nullable=False), sa.Column("due_us", sa.BigInteger, nullable=False, index=True),
+    sa.Column("began_us", sa.BigInteger, nullable=False),
+)  # fmt: skip
