@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "grafana": "pipeline.commands.grafana:grafana",
     "operator": "pipeline.commands.operator:operator",
     "device": "pipeline.commands.device:device",
+    "setup": "pipeline.commands.setup:setup",
 }
 
 
