@@ -42,9 +42,9 @@ class Nginx:
         (directory / "tmp").mkdir()
         conf = CONF.read_text(encoding="utf-8")
         for old, new in {
+            " /tmp/": f" {directory}/tmp/",
             "/etc/rahdar/web": str(directory),
             "/srv;": f"{directory}/srv;",
-            " /tmp/": f" {directory}/tmp/",
             "listen 8080 ": f"listen 127.0.0.1:{self.plain_port} ",
             "listen 8443 ": f"listen 127.0.0.1:{self.port} ",
             "desk:8080": f"127.0.0.1:{desk_port}",
