@@ -26,6 +26,8 @@ from pipeline.desk.where import Whereabouts
 from pipeline.model import topics
 from pipeline.model.alert import Command, decode_event, encode_command
 from pipeline.model.wire import WireError, decode_observations
+from pipeline.people.audit import FILE_NAME as AUDIT
+from pipeline.people.audit import AuditLog
 from pipeline.plan.geojson import plan_geojson
 from pipeline.plan.model import CompiledPlan
 from pipeline.record.read import Reader
@@ -47,6 +49,7 @@ class DeskStage:
         self.commands = app.topic(topics.COMMANDS.name, partitions=1, **RAW_RECORDS)
         self.reader = Reader(path_of(settings.record_url))
         self.sessions = SessionStore(settings.var / FILE_NAME)
+        self.audit = AuditLog(settings.var / AUDIT)
         self.services = Services(
             live=LiveState(plan),
             feed=Feed(secrets.token_hex(4)),
@@ -56,6 +59,7 @@ class DeskStage:
             operators=Operators(settings.operators_file),
             sessions=self.sessions,
             lockout=Lockout(),
+            audit=self.audit,
             clock=clock,
             send_command=self.send_command,
             records=cast(Any, self.reader),
@@ -114,6 +118,7 @@ class DeskStage:
             self._pumping.cancel()
             await asyncio.gather(self._pumping, return_exceptions=True)
         self.sessions.close()
+        self.audit.close()
 
 
 def desk_stage(app: faust.App, settings: Settings, plan: CompiledPlan, clock: Clock) -> DeskStage:

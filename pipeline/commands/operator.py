@@ -8,7 +8,8 @@ import click
 
 from pipeline.cli import BadInput
 from pipeline.commands.run import read_settings
-from pipeline.desk.operators import ROLES, Operators, OperatorsError, Role
+from pipeline.desk.operators import Operators, OperatorsError
+from pipeline.people.roles import ROLES, Role
 
 _file = click.option(
     "--file", "path", type=click.Path(dir_okay=False, path_type=Path), help="Default: RAHDAR_OPERATORS_FILE."

@@ -14,15 +14,18 @@ from starlette.responses import Response
 
 from pipeline.desk.events import MOST_READERS, EventStream, events
 from pipeline.desk.live import TrailPoint
-from pipeline.desk.security import find_session, logged_in, operating
+from pipeline.desk.security import address_of, find_session, logged_in, operating, viewing
 from pipeline.desk.services import Services, services
 from pipeline.desk.sessions import Session
+from pipeline.desk.view import View
 from pipeline.model.alert import AlertEvent, Command
+from pipeline.people.roles import may
 
 router = APIRouter(prefix="/api")
 Desk = Annotated[Services, Depends(services)]
 Somebody = Annotated[Session, Depends(logged_in)]
 Somebody_who_acts = Annotated[Session, Depends(operating)]
+Seen = Annotated[View, Depends(viewing)]
 Id = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.:-]{1,80}$")]
 Key = Annotated[str, Header(alias="Idempotency-Key", pattern=r"^[A-Za-z0-9_-]{8,80}$")]
 
@@ -48,7 +51,7 @@ def health(s: Desk) -> Health:
 
 
 @router.get("/session")
-def session(s: Desk, me: Somebody) -> dict[str, Any]:
+def session(s: Desk, me: Somebody, view: Seen) -> dict[str, Any]:
     """Who I am, and what the page needs to know once."""
     plan = s.live.plan
     in_convoy = {vehicle: convoy.id for convoy in plan.convoys.values() for vehicle in convoy.members}
@@ -56,6 +59,7 @@ def session(s: Desk, me: Somebody) -> dict[str, Any]:
         "login": me.login,
         "role": me.role,
         "csrf": me.csrf,
+        "acts": may(me.role, "act"),
         "speed": s.speed,
         "stale_after_s": s.stale_after_us() / 1_000_000,
         "basemap_url": s.basemap_url,
@@ -63,6 +67,7 @@ def session(s: Desk, me: Somebody) -> dict[str, Any]:
         "regions": [
             {"id": r.id, "name": dict(r.name), "invented": r.invented, "bounds": r.bounds_lonlat}
             for r in plan.regions.values()
+            if view.region(r.id)
         ],
         "vehicles": {
             v.id: {
@@ -70,21 +75,24 @@ def session(s: Desk, me: Somebody) -> dict[str, Any]:
                 "every_s": v.expected_interval_us / 1_000_000,
             }
             for v in plan.vehicles.values()
+            if view.vehicle(v.id)
         },
     }  # fmt: skip
 
 
 @router.get("/plan.geojson")
-def plan_geojson(s: Desk, me: Somebody) -> Response:
-    """The plan's own geometry. Who may only look is shown only roughly where people live."""
-    body = s.plan_geojson if me.role == "operator" else s.plan_geojson_public
+def plan_geojson(request: Request, s: Desk, me: Somebody, view: Seen) -> Response:
+    """The plan's own geometry. Below a supervisor people are shown only roughly where others live; above, looking is on record."""
+    if view.exact:
+        s.audit.write(me.login, "residence", " ".join(view.homes()), address_of(request))
+    body = view.geojson(s.plan_geojson, s.plan_geojson_public)
     return Response(body, media_type="application/geo+json", headers={"Cache-Control": "private, no-cache"})
 
 
 @router.get("/snapshot")
-def snapshot(s: Desk, me: Somebody) -> dict[str, Any]:
+def snapshot(s: Desk, me: Somebody, view: Seen) -> dict[str, Any]:
     """What `events` begins with."""
-    return s.snapshot()
+    return view.snapshot(s.snapshot())
 
 
 @router.get("/story")
@@ -96,7 +104,7 @@ def story(s: Desk, me: Somebody) -> dict[str, Any]:
     "/events", response_model=None, response_class=Response, responses={200: {"content": {"text/event-stream": {}}}}
 )
 async def event_stream(
-    request: Request, s: Desk, me: Somebody, last: str = "", last_event_id: Annotated[str, Header()] = ""
+    request: Request, s: Desk, me: Somebody, view: Seen, last: str = "", last_event_id: Annotated[str, Header()] = ""
 ) -> EventStream:
     """Server-sent events: `snapshot, positions, alert, convoys, story` are numbered, `clock` and `goodbye` are not.
 
@@ -104,34 +112,33 @@ async def event_stream(
     """
     if s.feed.readers >= MOST_READERS:
         raise HTTPException(503, "too many screens are open", headers={"Retry-After": "5"})
-    return EventStream(events(s, last_event_id or last, lambda: find_session(request, s) is not None))
+    return EventStream(events(s, last_event_id or last, lambda: find_session(request, s) is not None, view))
 
 
 # ---- vehicles -----------------------------------------------------------------------------------------------
 
 
 @router.get("/vehicles/{vehicle}")
-def vehicle_card(vehicle: Id, s: Desk, me: Somebody) -> dict[str, Any]:
+def vehicle_card(vehicle: Id, s: Desk, me: Somebody, view: Seen) -> dict[str, Any]:
     """Where it is, in words for people."""
     at = s.live.positions.get(vehicle)
     if at is None and vehicle not in s.live.plan.vehicles:
         raise HTTPException(404, f"the plan has no vehicle {vehicle!r}")
-    return {"id": vehicle, "where": s.where.words(vehicle, at.lat, at.lon) if at else None}
+    return {"id": vehicle, "where": s.where.words(vehicle, *view.place(at.lat, at.lon)) if at else None}
 
 
 @router.get("/vehicles/{vehicle}/trail")
 async def trail(
-    vehicle: Id, s: Desk, me: Somebody, minutes: Annotated[int, Query(ge=1, le=LONGEST_TRAIL_MIN)] = 30
+    vehicle: Id, s: Desk, me: Somebody, view: Seen, minutes: Annotated[int, Query(ge=1, le=LONGEST_TRAIL_MIN)] = 30
 ) -> dict[str, Any]:
     """Points `[seen_at_us, lat, lon, speed_mps, accuracy_m]`, oldest first. Looking is on record."""
     if vehicle not in s.live.plan.vehicles and vehicle not in s.live.positions:
         raise HTTPException(404, f"the plan has no vehicle {vehicle!r}")
-    s.sessions.looked(me.login, "trail", vehicle)
     now_us = s.clock.now_us()
     from_us = now_us - minutes * MINUTE_US
     recorded = await asyncio.to_thread(s.records.trail, vehicle, from_us, now_us)
     merged: dict[int, TrailPoint] = {p.seen_at_us: p for p in (*recorded, *s.live.trail(vehicle, from_us))}
-    points = [merged[at] for at in sorted(merged)]
+    points = view.trail([merged[at] for at in sorted(merged)])
     if len(points) > MOST_TRAIL_POINTS:
         step = -(-len(points) // MOST_TRAIL_POINTS)
         points = points[-1::-step][::-1]  # the newest stays
@@ -149,20 +156,21 @@ def _step(event: AlertEvent) -> dict[str, Any]:
 
 
 @router.get("/alerts/{alert}")
-async def alert_page(alert: Id, s: Desk, me: Somebody) -> dict[str, Any]:
+async def alert_page(alert: Id, s: Desk, me: Somebody, view: Seen) -> dict[str, Any]:
     """The alert, everything that rules, policy and people did about it, and the nearest units."""
     recorded = await asyncio.to_thread(s.records.alert_events, alert)
     steps = {event.seq: event for event in (*recorded, *s.live.history(alert))}
-    if not steps:
+    last = steps[max(steps)] if steps else None
+    if last is None or not view.alert(last.alert):
         raise HTTPException(404, f"no alert {alert!r}")
-    last = steps[max(steps)]
     a = last.alert
     setting = next(
         (r.rules[a.rule] for r in s.live.plan.regions.values() if r.id == a.region and a.rule in r.rules), None
     )
-    near = s.where.nearest_units(s.live.positions, a.lat, a.lon) if a.lat is not None and a.lon is not None else []
+    units = {vehicle: at for vehicle, at in s.live.positions.items() if view.vehicle(vehicle)}
+    near = s.where.nearest_units(units, a.lat, a.lon) if a.lat is not None and a.lon is not None else []
     return {
-        "alert": msgspec.to_builtins(a),
+        "alert": view.alert_view(msgspec.to_builtins(a)),
         "timeline": [_step(steps[seq]) for seq in sorted(steps)],
         "nearest": near,
         "params": dict(setting.params) if setting else {},

@@ -11,9 +11,9 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from pipeline.desk.security import acting, find_session, same_origin
+from pipeline.desk.security import acting, address_of, find_session, same_origin
 from pipeline.desk.services import Services, services
-from pipeline.desk.sessions import SESSION_S, Session
+from pipeline.desk.sessions import SESSION_S, Regions, Session
 
 router = APIRouter(include_in_schema=False)
 Desk = Annotated[Services, Depends(services)]
@@ -43,12 +43,12 @@ async def _form(request: Request) -> dict[str, str]:
         return {}
 
 
-def _address(request: Request) -> str:
-    return request.client.host if request.client else "?"
-
-
-def _let_in(s: Services, login: str, role: str, by: str) -> Response:
-    token, _ = s.sessions.begin(login, role, by)
+def _let_in(request: Request, s: Services, login: str, role: str, by: str, regions: Regions, stamp: str) -> Response:
+    """A session of its own for each login: what the browser carried before ends here."""
+    if old := request.cookies.get(s.cookie):
+        s.sessions.end(old)
+    agent = request.headers.get("user-agent", "")
+    token, _ = s.sessions.begin(login, role, by, regions, stamp, address_of(request), agent)
     answer = RedirectResponse("/", 303)
     answer.set_cookie(
         s.cookie, token, max_age=int(SESSION_S), httponly=True, samesite="strict", secure=s.secure, path="/"
@@ -75,7 +75,7 @@ async def login(request: Request, s: Desk) -> Response:
     if not same_origin(request):
         return _page("login.html", 403, fault="This form came from another page. Log in here.", name="")
     form = await _form(request)
-    name, password, address = form.get("name", "").strip(), form.get("password", ""), _address(request)
+    name, password, address = form.get("name", "").strip(), form.get("password", ""), address_of(request)
     if (wait_s := s.lockout.locked_for_s(name, address)) > 0:
         answer = _page(
             "login.html", 429, fault=f"Too many failed attempts. Try again in {_minutes(wait_s)}.", name=name
@@ -88,7 +88,7 @@ async def login(request: Request, s: Desk) -> Response:
     if operator is None:
         return _page("login.html", 401, fault="Name or password is wrong.", name=name)
     s.lockout.succeeded(name, address)
-    return _let_in(s, operator.name, operator.role, "password")
+    return _let_in(request, s, operator.name, operator.role, "password", operator.regions, operator.stamp)
 
 
 @router.get("/enter")
@@ -103,7 +103,8 @@ async def enter(request: Request, s: Desk) -> Response:
     found = s.sessions.use_link((await _form(request)).get("token", "")) if same_origin(request) else None
     if found is None:
         return _page("login.html", 410, fault="This link has been used or is too old. Log in with a password.", name="")
-    return _let_in(s, *found, "link")
+    login, role, regions = found
+    return _let_in(request, s, login, role, "link", regions, "")
 
 
 @router.post("/logout", status_code=204)

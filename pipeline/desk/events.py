@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from functools import partial
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from pipeline.desk.feed import frame
+from pipeline.desk.feed import Sent, frame
 from pipeline.desk.services import Services
+from pipeline.desk.view import View
 
 CLOCK_S = 2.0
 STUCK_S = 20.0  # a reader that takes nothing for so long is let go
@@ -21,8 +24,10 @@ RETRY_MS = 1000
 MOST_READERS = 200
 
 
-async def events(s: Services, last_event_id: str, still_allowed: Callable[[], bool]) -> AsyncIterator[bytes]:
-    """Frames for one connection, until the desk closes or the session ends."""
+async def events(
+    s: Services, last_event_id: str, still_allowed: Callable[[], bool], view: View
+) -> AsyncIterator[bytes]:
+    """Frames for one connection, until the desk closes or the session ends; only what is for its eyes."""
     loop = asyncio.get_running_loop()
     place = s.feed.place_of(last_event_id)
     reader = s.feed.join(place)
@@ -30,15 +35,15 @@ async def events(s: Services, last_event_id: str, still_allowed: Callable[[], bo
         yield b"retry: %d\n\n" % RETRY_MS
         if place is None:
             # no await between the reader's place and the snapshot: what comes next is numbered after it
-            yield frame("snapshot", s.snapshot(), s.feed.id(reader.after))
+            yield frame("snapshot", view.snapshot(s.snapshot()), s.feed.id(reader.after))
         clock_due = loop.time()
         while not s.feed.closed:
             sent = reader.next()
             if sent is None:
                 reader.skip()
-                yield frame("snapshot", s.snapshot(), s.feed.id())
-            elif sent:
-                yield b"".join(one.frame(s.feed.epoch) for one in sent)
+                yield frame("snapshot", view.snapshot(s.snapshot()), s.feed.id())
+            elif seen := [one for one in map(partial(_seen, view), sent) if one is not None]:
+                yield b"".join(one.frame(s.feed.epoch) for one in seen)
             if loop.time() >= clock_due:
                 if not still_allowed():
                     yield frame("goodbye", {})
@@ -52,6 +57,12 @@ async def events(s: Services, last_event_id: str, still_allowed: Callable[[], bo
                 continue
     finally:
         s.feed.leave(reader)
+
+
+def _seen(view: View, sent: Sent) -> Sent | None:
+    """As this view has it; None: nothing of it."""
+    data = view.frame(sent.number, sent.name, sent.data)
+    return sent if data is sent.data else None if data is None else replace(sent, data=data)
 
 
 class EventStream(Response):

@@ -13,6 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.desk.services import Services, services
 from pipeline.desk.sessions import Session
+from pipeline.desk.view import View
+from pipeline.people.roles import PERMISSIONS, Permission, permission_of, ranks
 
 CSRF_HEADER = "X-CSRF-Token"
 
@@ -71,31 +73,78 @@ def same_origin(request: Request) -> bool:
 
 
 def find_session(request: Request, s: Services) -> Session | None:
+    """Who is logged in at this page, by its cookie."""
     token = request.cookies.get(s.cookie)
     session = s.sessions.find(token) if token else None
     if session is None or session.by != "password":
         return session
     known = s.operators.all().get(session.login)
-    return session if known and known.role == session.role else None  # removed, or another role: log in again
+    # shut out, or another password, role or region: log in again
+    return session if known and not known.disabled and known.stamp == session.stamp else None
 
 
-def logged_in(request: Request, s: Annotated[Services, Depends(services)]) -> Session:
-    session = find_session(request, s)
-    if session is None:
+def address_of(request: Request) -> str:
+    return request.client.host if request.client else "?"
+
+
+def allowed(request: Request, s: Annotated[Services, Depends(services)]) -> Session | None:
+    """Every route asks here, before anything else of it runs: by the tables of `pipeline.people.roles`, and by regions."""
+    route = request.scope["route"].path
+    permission = permission_of(request.method, route)
+    if permission is None:
+        raise HTTPException(403, f"no row of pipeline/people/roles.py says who may {request.method} {route}")
+    if permission.least is None:
+        return None
+    person = find_session(request, s)
+    if person is None:
         raise HTTPException(401, "log in first")
-    return session
+    if not ranks(person.role, permission.least):
+        raise HTTPException(403, _refusal(person, permission))
+    if permission.acts:
+        _from_our_page(request, person)
+    _in_sight(request, s, s.views.of(person.role, person.regions))
+    if permission.looks_at:
+        subject = " ".join(str(value) for value in request.path_params.values())
+        s.audit.write(person.login, permission.looks_at, subject, address_of(request), request.url.query)
+    return person
 
 
-def acting(request: Request, session: Annotated[Session, Depends(logged_in)]) -> Session:
-    """Somebody who changes something: from our own page, with its token."""
+def _refusal(person: Session, permission: Permission) -> str:
+    if permission is PERMISSIONS["act"]:
+        return f"{person.login} may look, not act; ask for the role `operator`"
+    return f"{person.login} may not {permission.what}; ask for the role `{permission.least}`"
+
+
+def _from_our_page(request: Request, person: Session) -> None:
     if not same_origin(request) or not compare_digest(
-        request.headers.get(CSRF_HEADER, "").encode(), session.csrf.encode()
+        request.headers.get(CSRF_HEADER, "").encode(), person.csrf.encode()
     ):
         raise HTTPException(403, f"the request lacks the page's token ({CSRF_HEADER}); reload the page")
-    return session
 
 
-def operating(session: Annotated[Session, Depends(acting)]) -> Session:
-    if session.role != "operator":
-        raise HTTPException(403, f"{session.login} may look, not act; ask for the role `operator`")
-    return session
+def _in_sight(request: Request, s: Services, view: View) -> None:
+    """What is named in the address is in these regions. What is not, is not there."""
+    vehicle, alert = request.path_params.get("vehicle"), request.path_params.get("alert")
+    if vehicle is not None and not view.vehicle(vehicle):
+        raise HTTPException(404, f"the plan has no vehicle {vehicle!r}")
+    known = s.live.alert(alert) if alert is not None else None
+    if known is not None and not view.alert(known):
+        raise HTTPException(404, f"no alert {alert!r}")
+
+
+def logged_in(person: Annotated[Session | None, Depends(allowed)]) -> Session:
+    if person is None:
+        raise HTTPException(401, "log in first")
+    return person
+
+
+Person = Annotated[Session, Depends(logged_in)]
+
+
+def viewing(person: Person, s: Annotated[Services, Depends(services)]) -> View:
+    """What this person sees."""
+    return s.views.of(person.role, person.regions)
+
+
+acting = operating = logged_in
+"""That an act is one, and whose it may be, `allowed` has judged by the route's row."""

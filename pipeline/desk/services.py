@@ -14,8 +14,10 @@ from pipeline.desk.live import LiveState, TrailPoint
 from pipeline.desk.operators import Operators
 from pipeline.desk.sessions import Lockout, SessionStore
 from pipeline.desk.story import Story
+from pipeline.desk.view import Views
 from pipeline.desk.where import Whereabouts
 from pipeline.model.alert import AlertEvent, Command
+from pipeline.people.audit import AuditLog
 
 COOKIE = "rahdar"
 
@@ -48,6 +50,7 @@ class Services:
     operators: Operators
     sessions: SessionStore
     lockout: Lockout
+    audit: AuditLog
     clock: Clock
     send_command: Callable[[Command], Awaitable[None]]
     """Returns when the command is durable; raises when it cannot be."""
@@ -58,6 +61,10 @@ class Services:
     basemap_url: str | None = None
     speed: float = 1.0
     stale_after_s: float = 15.0
+    views: Views = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.views = Views(self.live.plan, self.live.open_alerts)
 
     def stale_after_us(self) -> int:
         """In the system's own time, which a demonstration may run faster."""

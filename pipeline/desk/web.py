@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
+import sqlite3
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -12,9 +14,11 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 
 from pipeline.desk import api, entry
-from pipeline.desk.security import SecurityHeaders, content_policy, logged_in
+from pipeline.desk.security import SecurityHeaders, allowed, content_policy, logged_in
 from pipeline.desk.services import Services
 from pipeline.desk.sessions import Session
+
+log = logging.getLogger("rahdar.desk")
 
 STATIC = Path(__file__).parent / "static"
 MAPLIBRE_FILES = ("maplibre-gl.js", "maplibre-gl.css")
@@ -48,6 +52,7 @@ def create_app(s: Services) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,  # below, for those who are logged in
+        dependencies=[Depends(allowed)],
     )
     app.state.services = s
     app.state.commands = api.Commands()
@@ -77,6 +82,12 @@ def create_app(s: Services) -> FastAPI:
     @app.get("/favicon.ico", include_in_schema=False)
     def favicon() -> RedirectResponse:
         return RedirectResponse("/static/icon.svg", 301)
+
+    @app.exception_handler(sqlite3.Error)
+    async def unrecorded(request: Request, error: sqlite3.Error) -> JSONResponse:
+        """What cannot be put on record is neither shown nor done."""
+        log.error("desk: %s: %s", request.scope["path"], error)
+        return JSONResponse({"detail": "not now: the desk cannot write its record; its log says why"}, 503)
 
     @app.exception_handler(500)
     async def broken(request: Request, error: Exception) -> JSONResponse:

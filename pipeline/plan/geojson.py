@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
+from pipeline.geo.projection import Projection
 from pipeline.geo.routes import heading_at, point_at
 from pipeline.plan.compile import to_lonlat
 from pipeline.plan.model import Area, CompiledPlan, Place, Route
@@ -66,9 +67,7 @@ def _area(area: Area, plan: CompiledPlan, public: bool) -> dict[str, Any]:
     coarse = public and area.kind == "residence"
     shape = area.lonlat
     if coarse:
-        centre = area.polygon.centroid
-        x, y = (COARSE_M * round(value / COARSE_M) for value in (centre.x, centre.y))
-        shape = to_lonlat(shapely.Point(x, y).buffer(COARSE_M, quad_segs=8), plan.projection)
+        shape = to_lonlat(shapely.Point(_coarse_xy(area)).buffer(COARSE_M, quad_segs=8), plan.projection)
     centre = shape.representative_point()
     return _feature(
         _polygon(shape),
@@ -82,6 +81,19 @@ def _area(area: Area, plan: CompiledPlan, public: bool) -> dict[str, Any]:
         rules=sorted({rule.rule for rule in area.rules}),
         label_at=_pairs([(centre.x, centre.y)])[0],
     )
+
+
+def _coarse_xy(area: Area) -> tuple[float, float]:
+    """On a grid that tells no more than itself; metres."""
+    centre = area.polygon.centroid
+    return COARSE_M * round(centre.x / COARSE_M), COARSE_M * round(centre.y / COARSE_M)
+
+
+def coarse_centre(area: Area, projection: Projection) -> tuple[float, float]:
+    """Latitude and longitude of the circle that stands for a residence."""
+    x, y = _coarse_xy(area)
+    lon, lat = projection.to_lonlat(np.array([x]), np.array([y]))
+    return float(lat[0]), float(lon[0])
 
 
 def _route(route: Route, plan: CompiledPlan) -> Iterator[dict[str, Any]]:

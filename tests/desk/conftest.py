@@ -18,7 +18,9 @@ from pipeline.desk.web import create_app
 from pipeline.desk.where import Whereabouts
 from pipeline.model.alert import Alert, AlertEvent, Command
 from pipeline.model.observation import Tick
+from pipeline.people.audit import AuditLog
 from pipeline.plan.load import load_plan
+from pipeline.plan.model import CompiledPlan
 
 PASSWORD = "a long enough password"
 LEAD, PLACE = "C-1 is 640 m off N-35", "N-35 km 214, 3 km north of Pattan, since 02:14"
@@ -38,17 +40,21 @@ class Log:
 
 
 class Desk:
-    def __init__(self, root: Path, tmp_path: Path) -> None:
-        plan = load_plan(root / "plans" / "hazara")
+    def __init__(self, root: Path, tmp_path: Path, plan: CompiledPlan | None = None) -> None:
+        plan = plan or load_plan(root / "plans" / "hazara")
         self.log, self.clock = Log(), WallClock()
         self.s = Services(
             live=LiveState(plan), feed=Feed("abcd"), where=Whereabouts(plan),
             plan_geojson=b'{"type":"FeatureCollection","features":[]}',
             plan_geojson_public=b'{"type":"FeatureCollection","features":[]}',
             operators=Operators(tmp_path / "operators.yaml"), sessions=SessionStore(tmp_path / "desk.sqlite"),
-            lockout=Lockout(), clock=self.clock, send_command=self.log.send,
+            lockout=Lockout(), audit=AuditLog(tmp_path / "audit.sqlite"), clock=self.clock, send_command=self.log.send,
         )  # fmt: skip
         self.app = create_app(self.s)
+
+    def close(self) -> None:
+        self.s.sessions.close()
+        self.s.audit.close()
 
     def tick(self, age_s: float = 0.0, healthy: bool = True) -> None:
         at_us = self.clock.now_us() - int(age_s * 1_000_000)
@@ -71,4 +77,4 @@ class Desk:
 def desk(root: Path, tmp_path: Path) -> Iterator[Desk]:
     made = Desk(root, tmp_path)
     yield made
-    made.s.sessions.close()
+    made.close()

@@ -44,7 +44,7 @@ export function alertPage(drawer, id) {
     el('button', { onclick: () => ask.open('note') }, t('Note'), el('kbd', {}, 'n')), el('button', { onclick: () => ask.open('shelve') }, t('Shelve'), el('kbd', {}, 's')),
     el('button', { onclick: () => ask.open('hand_over') }, t('Hand over')), el('button', { onclick: () => ask.open('close') }, t('Close'), el('kbd', {}, 'c')),
   ];
-  const operator = store.session.role === 'operator';
+  const operator = store.session.acts;
   const acts = el('div', { class: 'acts' }, p.fault, ask.node, operator ? [p.main, tools] : el('p', { class: 'viewer' }, t('You may look, not act.')));
   drawer.append(p.scroll, acts);
   p.main.onclick = () => {

@@ -75,7 +75,7 @@ function patch(a) {
   say(r.owner, owner ? ` · ${owner}` : '');
   say(r.label, pending && !pending.fault ? t('Sending…') : t('Acknowledge'));
   r.button.disabled = !!pending && !pending.fault;
-  r.button.hidden = store.session.role !== 'operator';
+  r.button.hidden = !store.session.acts;
   say(r.fault, pending?.fault || '');
   return r;
 }
