@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
+from sqlalchemy import event as sa_event
 
 metadata = sa.MetaData()
 outbox = sa.Table(
@@ -32,3 +35,23 @@ climbs = sa.Table(
     sa.Column("step", sa.Integer, nullable=False), sa.Column("due_us", sa.BigInteger, nullable=False, index=True),
     sa.Column("began_us", sa.BigInteger, nullable=False),
 )  # fmt: skip
+
+
+def open_engine(url: str) -> tuple[sa.Engine, sa.Engine]:
+    """For writing and for looking. On SQLite whoever only looks does not take the writer's lock: the alert stage needs it."""
+    engine = sa.create_engine(url)
+    if engine.dialect.name == "sqlite":
+
+        @sa_event.listens_for(engine, "connect")
+        def connected(connection: Any, _: Any) -> None:
+            connection.isolation_level = None
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000"):
+                connection.execute(f"PRAGMA {pragma}")
+
+        @sa_event.listens_for(engine, "begin")
+        def begun(connection: sa.Connection) -> None:
+            looks = connection.get_execution_options().get("looks", False)
+            connection.exec_driver_sql("BEGIN" if looks else "BEGIN IMMEDIATE")
+
+    metadata.create_all(engine)
+    return engine, engine.execution_options(looks=True)
