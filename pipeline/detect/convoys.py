@@ -29,6 +29,7 @@ from pipeline.detect.grid import (
     FULL_WITHIN,
     GAP,
     GRID_US,
+    LIMIT,
     NOWHERE,
     POINT,
     RAW,
@@ -40,10 +41,11 @@ from pipeline.detect.grid import (
 from pipeline.detect.judge import differences
 from pipeline.detect.tables import Tables
 from pipeline.detect.tell import Account
-from pipeline.model.episode import Change, Episode, episode_id
+from pipeline.model.episode import Change, Episode, Mode, episode_id
 from pipeline.model.observation import Tick
 from pipeline.model.times import format_us
 from pipeline.model.wire import ObservationBatch
+from pipeline.plan.legs import Stretch, spans, stretch_at, stretches
 from pipeline.plan.model import CompiledPlan, Convoy, Movement, RuleSetting
 
 Array = npt.NDArray[Any]
@@ -64,6 +66,7 @@ class Road(NamedTuple):
     outlines: Array
     exempt: Array
     legs: Array
+    parts: Array
 
 
 class KeptMarch(msgspec.Struct, array_like=True):
@@ -91,14 +94,35 @@ _decode = msgspec.msgpack.Decoder(Kept).decode
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    setting: RuleSetting
+    """A follower and the one ahead of it, or a principal and its escorts. `settings`: of each stretch of the way the rule there; None
+    where nobody judges it. `limits_m`: likewise."""
+
+    rule: str
     object: str
     ahead: str
-    limit_m: float
+    escorts: tuple[str, ...]
+    settings: tuple[RuleSetting | None, ...]
+    limits_m: tuple[float, ...]
+    handed_over: bool = False
 
     @property
     def name(self) -> str:
-        return f"{self.setting.rule} {self.object}"
+        """In checkpoints. Only where escorts take over from one another have several relations one object."""
+        beside = f" {self.ahead or ','.join(self.escorts)}" if self.handed_over else ""
+        return f"{self.rule} {self.object}{beside}"
+
+    def setting(self, part: int) -> RuleSetting:
+        """What an episode is told by that began on this stretch."""
+        return self.settings[part] or next(s for s in self.settings if s)
+
+    def told(self, episode: Episode) -> bool:
+        """Is it one of this relation's?"""
+        if (episode.rule, episode.object) != (self.rule, self.object):
+            return False
+        e = episode.evidence
+        return e.get("ahead", "") == self.ahead and (
+            not self.handed_over or e.get("escorts", "") == ",".join(self.escorts)
+        )
 
 
 class Span(NamedTuple):
@@ -124,65 +148,94 @@ class March:
     members: tuple[str, ...]
     relations: tuple[Relation, ...]
     rows: Array  # RELATION
+    limits: Array  # LIMIT, (relations, stretches)
     others: Array
     longest_us: int
+    cell: str  # where it is judged, and whose records say where its members are
+    way: tuple[Stretch, ...]
+    spans: bool  # its region hands over, or is a guest
 
 
 def marches(plan: CompiledPlan) -> list[March]:
     """All that the plan asks for. A convoy is on one movement at a time: the earlier one ends where the next begins."""
     found = []
     for convoy in plan.convoys.values():
-        rules = plan.regions[convoy.region].rules
-        wanted = {r: rules[r] for r in (SEPARATED, MISSING) if r in rules and rules[r].mode != "off"}
-        if not wanted:
-            continue
         mine = sorted((m for m in plan.movements if m.convoy == convoy.id), key=lambda m: (m.starts_us, m.id))
         for n, movement in enumerate(mine):
             ends_us = min([movement.ends_us, *(m.starts_us for m in mine[n + 1 :])])
-            march = _march(plan, convoy, movement, ends_us, wanted)
+            march = _march(plan, convoy, movement, ends_us)
             if march.relations and movement.starts_us < ends_us:
                 found.append(march)
     return found
 
 
-def _march(
-    plan: CompiledPlan, convoy: Convoy, movement: Movement, ends_us: int, wanted: dict[str, RuleSetting]
-) -> March:
+def _on(plan: CompiledPlan, stretch: Stretch, rule: str, vehicle: str) -> RuleSetting | None:
+    """The rule as the region that is responsible there has it; None when it does not judge this vehicle."""
+    setting = plan.regions[stretch.region].rules.get(rule)
+    if setting is None or setting.mode == "off":
+        return None
+    return setting if not setting.roles or plan.vehicles[vehicle].role in setting.roles else None
+
+
+def _march(plan: CompiledPlan, convoy: Convoy, movement: Movement, ends_us: int) -> March:
+    way = stretches(plan, movement)
     members = tuple(v for v in convoy.members if v in movement.vehicles)
     place = {vehicle: i for i, vehicle in enumerate(members)}
-    relations: list[Relation] = []
-    rows: list[tuple[Any, ...]] = []
+    relations: dict[tuple[str, str, str, tuple[str, ...]], list[RuleSetting | None]] = {}
+
+    def note(stretch: int, rule: str, vehicle: str, ahead: str, escorts: tuple[str, ...]) -> None:
+        if setting := _on(plan, way[stretch], rule, vehicle):
+            relations.setdefault((rule, vehicle, ahead, escorts), [None] * len(way))[stretch] = setting
+
+    for k, stretch in enumerate(way):
+        on_duty = stretch.leg.escorts or convoy.escorts
+        marching = [v for v in members if v in on_duty or v not in convoy.escorts]
+        for ahead, follower in itertools.pairwise(marching):
+            note(k, SEPARATED, follower, ahead, ())
+    for k, stretch in enumerate(way):
+        on_duty = stretch.leg.escorts or convoy.escorts
+        for principal in members:
+            escorts = tuple(v for v in on_duty if v in place and v != principal)
+            if principal in convoy.principals and escorts:
+                note(k, MISSING, principal, "", escorts)
+    escorted = any(s.leg.escorts for s in way)
+    rows, limits, told = [], [], []
     others: list[int] = []
-
-    def judged(rule: str, vehicle: str) -> RuleSetting | None:
-        setting = wanted.get(rule)
-        return setting if setting and (not setting.roles or plan.vehicles[vehicle].role in setting.roles) else None
-
-    def add(setting: RuleSetting, kind: int, vehicle: str, ahead: str, beside: Iterable[str], limit_m: float) -> None:
-        relations.append(Relation(setting, vehicle, ahead, limit_m))
+    for (rule, vehicle, ahead, escorts), settings in relations.items():
+        metres = tuple(
+            0.0 if s is None else convoy.max_gap_m if rule == SEPARATED else float(s.params["max_distance_m"])
+            for s in settings
+        )
+        told.append(Relation(rule, vehicle, ahead, escorts, tuple(settings), metres, escorted))
         first = len(others)
-        others.extend(place[v] for v in beside)
-        p = setting.params
-        rows.append(
-            (
-                kind, place[vehicle], place.get(ahead, -1), (first, len(others)), limit_m, p["rejoin_factor"] * limit_m,
-                int(p["min_duration_us"]), int(p["stale_after_us"]),
-            )
-        )  # fmt: skip
-
-    for ahead, follower in itertools.pairwise(members):
-        if setting := judged(SEPARATED, follower):
-            add(setting, GAP, follower, ahead, (), convoy.max_gap_m)
-    for principal in members:
-        escorts = [v for v in convoy.escorts if v in place and v != principal]
-        if principal in convoy.principals and escorts and (setting := judged(MISSING, principal)):
-            add(setting, ESCORT, principal, "", escorts, setting.params["max_distance_m"])
+        others += [place[v] for v in escorts]
+        stale_us = max(int(s.params["stale_after_us"]) for s in settings if s)
+        kind = GAP if rule == SEPARATED else ESCORT
+        rows.append((kind, place[vehicle], place.get(ahead, -1), (first, len(others)), stale_us))
+        limits.append(
+            [
+                (stretch.starts_m, 0, 0.0, 0.0, 0)
+                if s is None
+                else (stretch.starts_m, 1, m, s.params["rejoin_factor"] * m, int(s.params["min_duration_us"]))
+                for stretch, s, m in zip(way, settings, metres, strict=True)
+            ]
+        )
     table = np.array(rows, RELATION) if rows else np.zeros(0, RELATION)
-    longest_us = int(max(table["stale"], default=0))
     return March(
-        convoy, movement, movement.starts_us, ends_us, members, tuple(relations), table,
-        np.array(others or [0], np.int64), longest_us,
-    )  # fmt: skip
+        convoy=convoy,
+        movement=movement,
+        starts_us=movement.starts_us,
+        ends_us=ends_us,
+        members=members,
+        relations=tuple(told),
+        rows=table,
+        limits=np.array(limits, LIMIT) if limits else np.zeros((0, len(way)), LIMIT),
+        others=np.array(others or [0], np.int64),
+        longest_us=int(max(table["stale"], default=0)),
+        cell=convoy.cell or (plan.vehicles[members[0]].cell if members else ""),
+        way=way,
+        spans=spans(way, convoy.region),
+    )
 
 
 class Marching:
@@ -282,7 +335,7 @@ class Marching:
         k, within, why = 0, False, 1
         while why != DONE:
             n, k, why = grid.judge(
-                self.march.rows, self.march.others, self.points, self.counts, self._changed, self.states, self.frames,
+                self.march.rows, self.march.limits, self.march.others, self.points, self.counts, self._changed, self.states, self.frames,
                 self.framed, self.march.starts_us, self.march.ends_us, k, within, self._out,
             )  # fmt: skip
             for said in self._out[:n]:
@@ -310,18 +363,23 @@ class Marching:
         march = self.march
         if now_us >= march.ends_us:
             self.touched.update(k for k, told in enumerate(self.told) if _open(told.values()))
-        cell = plan.vehicles[march.members[0]].cell
         for k in sorted(self.touched):
             relation = march.relations[k]
             before = self.told[k]
             after = {e.id: e for e in self._episodes(k, now_us)}
             for kind, episode, was in differences(before, after):
                 self.revision += 1
-                account = Account(episode, relation.setting.mode, received_us, seen_us)
-                yield account.change(kind, self.revision, cell, plan.hash, was)
+                account = Account(episode, self._mode(relation, episode), received_us, seen_us)
+                yield account.change(kind, self.revision, march.cell, plan.hash, was)
                 self.dirty = True
             self.told[k] = after
         self.touched.clear()
+
+    def _mode(self, relation: Relation, episode: Episode) -> Mode:
+        """Of the region that is responsible where it began."""
+        regions = [s.region if setting else "" for s, setting in zip(self.march.way, relation.settings, strict=True)]
+        region = episode.evidence.get("region", "")
+        return relation.setting(regions.index(region) if region in regions else 0).mode
 
     def _episodes(self, k: int, now_us: int) -> Iterator[Episode]:
         for _, span in sorted(self.spans[k].items()):
@@ -331,18 +389,23 @@ class Marching:
             yield self._episode(self.march.relations[k], span, ended_us, peak)
 
     def _episode(self, relation: Relation, span: Span, ended_us: int, peak: float) -> Episode:
-        plan, march, rule = self.tables.plan, self.march, relation.setting.rule
+        plan, march, rule = self.tables.plan, self.march, relation.rule
+        part = stretch_at(march.way, span.along)
         lon, lat = plan.projection.to_lonlat([span.x], [span.y])
         evidence: dict[str, Any] = {
             "decided_at": format_us(span.decided_us),
             "lat": round(float(lat[0]), 6),
             "lon": round(float(lon[0]), 6),
             "movement": march.movement.id,
-            "road_km": round(plan.routes[march.movement.route].road_km(span.along), 1),
-            "limit_m": round(relation.limit_m),
+            "road_km": round(march.way[part].road_km(span.along), 1),
+            "limit_m": round(relation.limits_m[part]),
         }
         if relation.ahead:
             evidence["ahead"] = relation.ahead
+        if march.spans:
+            evidence |= {"region": march.way[part].region, "route": march.way[part].route.id}
+        if relation.handed_over and relation.escorts:
+            evidence["escorts"] = ",".join(relation.escorts)
         return Episode(
             id=episode_id(rule, march.convoy.id, relation.object, span.began_us),
             rule=rule,
@@ -350,7 +413,7 @@ class Marching:
             object=relation.object,
             began_at_us=span.began_us,
             ended_at_us=ended_us or None,
-            severity=relation.setting.severity,
+            severity=relation.setting(part).severity,
             peak=round(peak, 1),
             evidence=evidence,
         )
@@ -444,8 +507,7 @@ class Marching:
                     self.spans[k][began] = Span(
                         began, int(state["decided"]), 0, *(float(state[name]) for name in ("told", "along", "x", "y"))
                     )
-            rule = relation.setting.rule
-            self.told[k] = {i: e for i, e in told.items() if (e.rule, e.object) == (rule, relation.object)}
+            self.told[k] = {i: e for i, e in told.items() if relation.told(e)}
         self.revision = last.revision
         self.judge()
         self.touched.update(range(len(self.march.relations)))
@@ -460,7 +522,7 @@ class Convoys:
         self.plan = plan
         self.horizon_us = horizon_us
         st = tables.static
-        road = Road(st.vertices, st.boxes, st.big, st.ranges, st.edges, st.outlines, st.exempt, st.legs)
+        road = Road(st.vertices, st.boxes, st.big, st.ranges, st.edges, st.outlines, st.exempt, st.legs, st.parts)
         series = frame(plan.projection)
         self.marches = {m.movement.id: Marching(m, tables, road, series) for m in marches(plan)}
         self.on = bool(self.marches)
@@ -503,11 +565,15 @@ class Convoys:
         self._seen_us = int(mine["seen"].max())
         self._now_us = max(self._now_us, self._seen_us)
         self._received_us = max(self._received_us, int(mine["received"].max()))
+        fed: dict[str, Marching] = {}
         for device in set(mine["device"].tolist()):
             for marching in self._of_device[device]:
-                self._fed[marching.march.movement.id] = marching
-        for marching in self._fed.values():
+                # a record without a cell is a file's: all of them are in it
+                if batch.cell in ("", marching.march.cell):
+                    fed[marching.march.movement.id] = marching
+        for marching in fed.values():
             marching.take(mine)
+        self._fed |= fed
 
     # ---- judging ----------------------------------------------------------------------------------------------------
 

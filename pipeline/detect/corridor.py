@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -108,6 +109,15 @@ def nearest(
     if found < 0 or distance < keep:
         found, at = far_found, far_at
     return distance, found, at
+
+
+@compiled
+def part_at(parts: Any, first: int, last: int, along: float) -> int:
+    """The place in `parts` (`tables.PART`) of the piece of the way that this metre of it lies in."""
+    k = first
+    while k + 1 < last and along >= parts[k + 1].starts:
+        k += 1
+    return k
 
 
 @compiled

@@ -15,8 +15,10 @@ import numpy.typing as npt
 
 from pipeline.detect.arrive import (
     DUPLICATE,
+    IN_ORDER,
     KEPT_OUT,
     OUT_OF_ORDER,
+    SKIPPED,
     STRANGER,
     frame,
     prepare,
@@ -66,9 +68,10 @@ class Engine:
         self._new_presses = False
         self.presses: dict[str, int] = {}
         self.received_us = 0
+        self.convoys = Convoys(plan, self.tables, horizon_us)
         self.judges: tuple[Judge, ...] = (
             Silence(plan, self.tables, horizon_us),
-            Convoys(plan, self.tables, horizon_us),
+            self.convoys,
             Sensors(plan, horizon_us),
         )
         self._names = Names(self.tables, self._slot)
@@ -135,6 +138,8 @@ class Engine:
 
     def feed(self, batch: ObservationBatch) -> list[Change]:
         """One record. Raises NeedHistoryError before anything was changed."""
+        if batch.copy:
+            return self._copied(batch)
         fixes = use = None
         late = 0
         if len(batch.fixes):
@@ -155,6 +160,18 @@ class Engine:
                 judge.take(batch, fixes, use)
                 changes += judge.changes()
         return changes
+
+    def _copied(self, batch: ObservationBatch) -> list[Change]:
+        """Of vehicles whose home is another cell: where members of a group are is all that it says here."""
+        if not self.convoys.on:
+            return []
+        fixes = use = None
+        if len(batch.fixes):
+            fixes = prepare(batch.fixes, self._packed(batch), self._series)
+            use = np.where(fixes["flags"] & SKIPPED, KEPT_OUT, IN_ORDER).astype(np.uint8)
+            use[fixes["slot"] < 0] = STRANGER
+        self.convoys.take(batch, fixes, use)
+        return self.convoys.changes()
 
     def _presses(self, batch: ObservationBatch) -> list[Change]:
         changes = []
@@ -232,7 +249,7 @@ class Engine:
         """Every record since then, again: what each vehicle's state already contains becomes its history. Changes nothing else."""
         parts = []
         for batch in batches:
-            if len(batch.fixes):
+            if len(batch.fixes) and not batch.copy:
                 fixes = prepare(batch.fixes, self._packed(batch), self._series)
                 use = np.zeros(len(fixes), np.uint8)
                 self._stamp += 1

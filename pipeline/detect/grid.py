@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from pipeline.detect.arrive import project
 from pipeline.detect.compiled import compiled
-from pipeline.detect.corridor import nearest
+from pipeline.detect.corridor import nearest, part_at
 from pipeline.detect.form import UNKNOWN_ACCURACY_M
 from pipeline.detect.scan import counts_now
 from pipeline.detect.way import LEAP_MPS
@@ -61,10 +61,18 @@ RELATION = np.dtype(
         ("of", "i4"),  # whose gap it is: the follower, the principal
         ("ahead", "i4"),  # of a gap
         ("others", "i4", (2,)),  # of a principal: its escorts, into a list
+        ("stale", "i8"),
+    ],
+    align=True,
+)
+# What holds for one relation on one piece of the way.
+LIMIT = np.dtype(
+    [
+        ("starts", "f8"),  # metre of the way; to where the next one starts
+        ("on", "i4"),  # 0: nobody judges it here
         ("limit", "f8"),
         ("rejoin", "f8"),
         ("lasting", "i8"),
-        ("stale", "i8"),
     ],
     align=True,
 )
@@ -103,6 +111,7 @@ SAID = np.dtype(
 TAKEN_BACK, BEGUN, ENDED = 1, 2, 3
 DONE, FULL, FULL_WITHIN = 0, 1, 2
 FAR, WITHIN, TOGETHER, UNKNOWN = 1, 0, -1, 2
+OVER = -2  # handed over: the relation is none any more
 EVER = 1 << 62
 
 
@@ -187,7 +196,8 @@ def derive(road: Any, leg: int, points: Any, start: int, until: int, n: int) -> 
             last = points[b].segment if b >= 0 else -1
             distance, segment, along = nearest(road.vertices, road.boxes, road.big, road.ranges, line, last, p.x, p.y)
             p.along = along
-            if distance <= plan.half + _metres(p):
+            half = road.parts[part_at(road.parts, plan.parts[0], plan.parts[1], along)].half
+            if distance <= half + _metres(p):
                 p.status = HALT if along <= low + 1.0 or along >= high - 1.0 else ROAD
             else:
                 p.status = OFF
@@ -340,17 +350,30 @@ def _verdict(distance_m: float, unsure_m: float, limit_m: float, rejoin_m: float
 
 
 @compiled
-def _look(r: Any, others: Any, points: Any, counts: Any, at: int) -> tuple[int, float, float, float, float]:
+def _in_force(r: Any, s: Any, limits: Any, along: float, at: int) -> Any:
+    """What a stretch is judged by: what held where it began, or here when none is under way."""
+    if s.on != 0 or (s.since != 0 and at - s.known <= r.stale):
+        along = s.along
+    return limits[part_at(limits, 0, len(limits), along)]
+
+
+@compiled
+def _look(
+    r: Any, s: Any, limits: Any, others: Any, points: Any, counts: Any, at: int
+) -> tuple[int, float, float, float, float]:
     """(verdict, distance, chainage, x, y): what is known of one relation at an instant."""
     how, along, x, y, accuracy = _where(points[r.of], counts[r.of], at, r.stale)
     if how in (NOWHERE, OFF):
         return UNKNOWN, 0.0, along, x, y
+    if limits[part_at(limits, 0, len(limits), along)].on == 0:
+        return OVER, 0.0, along, x, y
+    q = _in_force(r, s, limits, along, at)
     if r.kind == GAP:
         ahead, its_along, _, _, its_accuracy = _where(points[r.ahead], counts[r.ahead], at, r.stale)
         if ahead in (NOWHERE, OFF):
             return UNKNOWN, 0.0, along, x, y
         distance = abs(its_along - along)
-        verdict = _verdict(distance, accuracy + its_accuracy, r.limit, r.rejoin)
+        verdict = _verdict(distance, accuracy + its_accuracy, q.limit, q.rejoin)
         if verdict == FAR and (how == HALT or ahead == HALT):
             verdict = UNKNOWN
         return verdict, distance, along, x, y
@@ -364,7 +387,7 @@ def _look(r: Any, others: Any, points: Any, counts: Any, at: int) -> tuple[int, 
             continue
         # by road it is no nearer than by air: an escort off the road may be known to be far, never to be near
         away = math.hypot(its_x - x, its_y - y) if its == OFF else abs(its_along - along)
-        found = _verdict(away, accuracy + its_accuracy, r.limit, r.rejoin)
+        found = _verdict(away, accuracy + its_accuracy, q.limit, q.rejoin)
         if its == OFF and found != FAR:
             found = UNKNOWN
         least = min(least, away)
@@ -378,9 +401,15 @@ def _look(r: Any, others: Any, points: Any, counts: Any, at: int) -> tuple[int, 
 
 
 @compiled
-def _frontier(r: Any, others: Any, lasts: Any) -> int:
-    """Up to when it can be judged: all its members have passed that instant, or are stale by the fixes of the others."""
+def _frontier(r: Any, limits: Any, others: Any, points: Any, counts: Any, lasts: Any) -> int:
+    """Up to when it can be judged: all its members have passed that instant, or are stale by the fixes of the others. Who has been
+    handed over is waited for by nobody."""
     if r.kind == GAP:
+        if len(limits) > 1:
+            b = _used_before(points[r.of], counts[r.of])
+            p = points[r.of][max(b, 0)]
+            if b >= 0 and p.status != OFF and limits[part_at(limits, 0, len(limits), p.along)].on == 0:
+                return int(p.seen)
         return int(min(lasts[r.of], lasts[r.ahead]))
     newest = lasts[r.of]
     for e in range(r.others[0], r.others[1]):
@@ -412,11 +441,11 @@ def _first_instant(r: Any, points: Any, counts: Any, starts_us: int) -> int:
 
 
 @compiled
-def _next_known(r: Any, points: Any, counts: Any, at: int) -> int:
-    """No instant between `at` and this one can be known."""
+def _next_known(r: Any, pieces: int, points: Any, counts: Any, at: int) -> int:
+    """No instant between `at` and this one can be known. On a way of several pieces the follower alone tells that it is over."""
     found = at + GRID_US
     for m in (r.of, r.ahead):
-        if m >= 0 and _where(points[m], counts[m], at, r.stale)[0] == NOWHERE:
+        if m >= 0 and (m == r.of or pieces == 1) and _where(points[m], counts[m], at, r.stale)[0] == NOWHERE:
             i = _first_behind(points[m], counts[m], at)
             b = _used_before(points[m], i)
             if b >= 0 and points[m][b].seen == at:
@@ -444,7 +473,7 @@ def _say(out: Any, n: int, relation: int, what: int, at: int, s: Any) -> int:
 
 
 @compiled
-def _step(r: Any, s: Any, verdict: int, distance: float, along: float, x: float, y: float, at: int) -> int:
+def _step(r: Any, s: Any, limits: Any, verdict: int, distance: float, along: float, x: float, y: float, at: int) -> int:
     """One instant at which something is known. Returns BEGUN, ENDED or 0."""
     what = 0
     if verdict == FAR:
@@ -458,14 +487,14 @@ def _step(r: Any, s: Any, verdict: int, distance: float, along: float, x: float,
                 s.x = x
                 s.y = y
             s.peak = max(s.peak, distance)
-            if at - s.since >= r.lasting:
+            if at - s.since >= limits[part_at(limits, 0, len(limits), s.along)].lasting:
                 s.on = 1
                 s.began = s.since
                 s.decided = at
                 s.told = s.peak
                 what = BEGUN
     else:
-        if verdict == TOGETHER and s.on != 0:
+        if verdict in (TOGETHER, OVER) and s.on != 0:
             s.on = 0
             what = ENDED
         if s.on == 0:
@@ -476,10 +505,10 @@ def _step(r: Any, s: Any, verdict: int, distance: float, along: float, x: float,
 
 @compiled
 def judge(
-    relations: Any, others: Any, points: Any, counts: Any, changed: Any, states: Any, frames: Any, framed: Any,
+    relations: Any, limits: Any, others: Any, points: Any, counts: Any, changed: Any, states: Any, frames: Any, framed: Any,
     starts_us: int, ends_us: int, start: int, within: bool, out: Any,
 ) -> tuple[int, int, int]:  # fmt: skip
-    """Bring relations[start:] up to their frontiers, taken back before what has changed. Returns (how much was said, the relation
+    """Bring relations[start:] up to their frontiers, taken back before what has changed. `limits`: (relations, pieces of the way). Returns (how much was said, the relation
     under way, DONE or what is full). FULL: read `out`, give more frames, go on from there; FULL_WITHIN: with `within`, for that one
     has been taken back already."""
     n = 0
@@ -491,7 +520,7 @@ def judge(
     for k in range(start, len(relations)):
         r = relations[k]
         s = states[k]
-        upto = min(_frontier(r, others, lasts), ends_us - 1)
+        upto = min(_frontier(r, limits[k], others, points, counts, lasts), ends_us - 1)
         back = min(upto, changed[r.of])
         if r.kind == GAP:
             back = min(back, changed[r.ahead])
@@ -515,13 +544,13 @@ def judge(
                     return n, k, FULL_WITHIN
                 frames[k, framed[k]] = s
                 framed[k] += 1
-            verdict, distance, along, x, y = _look(r, others, points, counts, at)
+            verdict, distance, along, x, y = _look(r, s, limits[k], others, points, counts, at)
             if verdict == UNKNOWN:
-                at = min(_next_known(r, points, counts, at), upto // GRID_US * GRID_US + GRID_US)
+                at = min(_next_known(r, limits.shape[1], points, counts, at), upto // GRID_US * GRID_US + GRID_US)
                 s.upto = at - GRID_US
                 continue
             s.upto = at
-            what = _step(r, s, verdict, distance, along, x, y, at)
+            what = _step(r, s, limits[k], verdict, distance, along, x, y, at)
             if what != 0:
                 n = _say(out, n, k, what, at, s)
             at += GRID_US

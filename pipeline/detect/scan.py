@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 from pipeline.detect.compiled import compiled
-from pipeline.detect.corridor import nearest
+from pipeline.detect.corridor import nearest, part_at
 from pipeline.detect.form import (
     AREA,
     DEVIATION,
@@ -231,14 +231,19 @@ def scan(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, use: Any, start:
             )
             leg.segment = segment
             leg.along = along
-            if exempt == 0 and distance <= leg_plan.half + accuracy:
+            part0, part1 = leg_plan.parts[0], leg_plan.parts[1]
+            part = st.parts[part_at(st.parts, part0, part1, along)]
+            if exempt == 0 and distance <= part.half + accuracy:
                 for c in range(leg_plan.checkpoints[0], leg_plan.checkpoints[1]):
                     if abs(along - st.checkpoints[c, 0]) <= st.checkpoints[c, 1] + accuracy:
                         exempt = 1
-            if v.off_on == 1:
-                side = corridor_side(distance, accuracy, leg_plan.half, leg_plan.exit)
+            # a stretch is judged as where it began: the region that was responsible then keeps it
+            judged_at = leg.held.along if leg.held.since != 0 else along
+            host = st.vehicles[st.parts[part_at(st.parts, part0, part1, judged_at)].host]
+            if host.off_on == 1:
+                side = corridor_side(distance, accuracy, part.half, part.exit)
                 allowed = (allowed_bits >> (k - leg0)) & 1 == 1
-                kind = deviation_step(v, leg, side, allowed, distance, along, f)
+                kind = deviation_step(host, leg, side, allowed, distance, along, f)
                 if kind != 0:
                     n = emit(out, n, i, slot, kind, DEVIATION, k, leg.held, f.seen)
 

@@ -13,9 +13,9 @@ import shapely
 from pipeline.detect.corridor import Lines, build_lines
 from pipeline.detect.form import DEVIATION, STOPPED
 from pipeline.detect.ground import Ground, build_ground
-from pipeline.geo.routes import section
 from pipeline.model.episode import SEVERITIES, Mode, Severity
-from pipeline.plan.model import Area, AreaRule, CompiledPlan, Movement, Route, Vehicle
+from pipeline.plan.legs import Stretch, stretches, way_line
+from pipeline.plan.model import Area, AreaRule, CompiledPlan, Movement, RuleSetting, Vehicle
 
 Array = npt.NDArray[Any]
 
@@ -66,13 +66,22 @@ LEG_PLAN = np.dtype(
         ("movement", "i4"),
         ("starts", "i8"),
         ("ends", "i8"),
-        ("half", "f8"),
-        ("exit", "f8"),
+        ("parts", "i4", (2,)),  # into PART
         ("stops", "i4", (2,)),  # into `exempt`
         ("checkpoints", "i4", (2,)),  # into `checkpoints`
     ],
     align=True,
 )
+PART = np.dtype(
+    [
+        ("starts", "f8"),  # metre of the way; to where the next one starts
+        ("half", "f8"),
+        ("exit", "f8"),
+        ("host", "i4"),  # whose row among the vehicles says how deviations are judged here
+    ],
+    align=True,
+)
+"""A piece of a movement's way that one region is responsible for."""
 
 
 class Static(NamedTuple):
@@ -97,6 +106,7 @@ class Static(NamedTuple):
     exempt: Array
     access: Array  # metres around it that belong to its way in, beside `exempt`
     legs: Array
+    parts: Array
     checkpoints: Array  # (n, 2): chainage, radius
     vertices: Array
     boxes: Array
@@ -123,9 +133,10 @@ class Tables:
     device_place: dict[str, tuple[int, int]]  # place among all, rank on its vehicle
     watches: tuple[Told, ...]
     leg_movements: tuple[Movement, ...]
-    leg_routes: tuple[Route, ...]
-    off_modes: tuple[Mode, ...]  # by vehicle
-    stop_modes: tuple[Mode, ...]
+    leg_ways: tuple[tuple[Stretch, ...], ...]
+    leg_hosts: tuple[tuple[int, ...], ...]  # of each stretch, into `off_modes`
+    off_modes: tuple[Mode, ...]  # by vehicle; then as a vehicle is judged where another region is responsible
+    stop_modes: tuple[Mode, ...]  # by vehicle
     most_legs: int
 
 
@@ -154,7 +165,8 @@ def _in(role: str, roles: frozenset[str]) -> bool:
     return not roles or role in roles
 
 
-def build_tables(plan: CompiledPlan) -> Tables:
+def build_tables(plan: CompiledPlan, like: Tables | None = None) -> Tables:
+    """`like`: another plan's; where the areas are the very same its ground is taken, which is what costs most."""
     vehicle_ids = tuple(sorted(plan.vehicles))
     place = {vehicle: i for i, vehicle in enumerate(vehicle_ids)}
     roles = _roles(plan)
@@ -179,8 +191,13 @@ def build_tables(plan: CompiledPlan) -> Tables:
 
     lines, line_place = _lines(plan)
     legs: list[tuple[Any, ...]] = []
+    parts = _Ranges()
     leg_movements: list[Movement] = []
+    leg_ways: list[tuple[Stretch, ...]] = []
+    leg_hosts: list[tuple[int, ...]] = []
     vehicles = np.zeros(len(vehicle_ids), VEHICLE)
+    guests: list[Any] = []
+    guest_modes: list[Mode] = []
     off_modes: list[Mode] = []
     stop_modes: list[Mode] = []
     for i, vehicle_id in enumerate(vehicle_ids):
@@ -189,21 +206,30 @@ def build_tables(plan: CompiledPlan) -> Tables:
         for m, movement in enumerate(plan.movements):
             if vehicle_id not in movement.vehicles:
                 continue
-            route = plan.routes[movement.route]
-            points = [(c.chainage_m, c.radius_m) for c in route.checkpoints if c.stop_allowed]
+            way = stretches(plan, movement)
+            hosts = []
+            for stretch in way:
+                hosts.append(i)
+                if stretch.region != vehicle.region:
+                    hosts[-1] = len(vehicle_ids) + len(guests)
+                    guest, its = np.zeros((), VEHICLE), plan.regions[stretch.region].rules.get("route.deviation")
+                    guest_modes.append(_judge_deviations(guest, its, vehicle.role))
+                    guests.append(guest)
+            widths = [(s.route.half_width_m, s.route.exit_width_m) for s in way]
             legs.append(
                 (
                     line_place[_line_key(movement)],
                     m,
                     movement.starts_us,
                     movement.ends_us,
-                    route.half_width_m,
-                    route.exit_width_m,
+                    parts.add((s.starts_m, *w, h) for s, w, h in zip(way, widths, hosts, strict=True)),
                     stops.add(_stops(plan, movement, vehicle, area_place)),
-                    checkpoints.add(points),
+                    checkpoints.add(_checkpoints(movement, way)),
                 )
             )
             leg_movements.append(movement)
+            leg_ways.append(way)
+            leg_hosts.append(tuple(hosts))
         rules = plan.regions[vehicle.region].rules
         off, stop = rules.get("route.deviation"), rules.get("stop.unscheduled")
         row = vehicles[i]
@@ -212,12 +238,7 @@ def build_tables(plan: CompiledPlan) -> Tables:
         row["legs"] = first, len(legs)
         row["homes"] = homes.add(sorted(area_place[a] for a in vehicle.home_areas if a in area_place))
         row["required"] = must.add(required.get(i, ()))
-        off_modes.append(off.mode if off else "off")
-        if off and off.mode != "off" and _in(vehicle.role, off.roles):
-            row["off_on"] = 1
-            row["off_severity"] = severity_code(off.severity)
-            row["off_after"] = int(off.params["min_duration_us"])
-            row["off_high"], row["off_critical"] = off.params["high_at_m"], off.params["critical_at_m"]
+        off_modes.append(_judge_deviations(row, off, vehicle.role))
         stop_modes.append(stop.mode if stop else "off")
         if stop and stop.mode != "off" and _in(vehicle.role, stop.roles):
             row["stop_on"] = 1
@@ -227,7 +248,11 @@ def build_tables(plan: CompiledPlan) -> Tables:
 
     watches = np.array(watch_rows, WATCH) if watch_rows else np.zeros(0, WATCH)
     margin = max((float(max(w["enter"], w["exit"])) for w in watches), default=0.0)
-    ground = build_ground([area.polygon for area in plan.areas], INACCURATE_M + margin + 1.0)
+    if like is not None and like.plan.areas is plan.areas:
+        st = like.static
+        ground = Ground(st.box, st.edges, st.starts, st.entries, st.near, st.outlines, st.area_boxes)
+    else:
+        ground = build_ground([area.polygon for area in plan.areas], INACCURATE_M + margin + 1.0)
     static = _static(
         ground,
         lines,
@@ -237,11 +262,12 @@ def build_tables(plan: CompiledPlan) -> Tables:
         bound,
         windows,
         offsets,
-        vehicles,
+        np.concatenate([vehicles, np.stack(guests)]) if guests else vehicles,
         must,
         homes,
         stops,
         legs,
+        parts,
         checkpoints,
     )
     devices = sorted({d for v in plan.vehicles.values() for d in v.devices})
@@ -260,11 +286,33 @@ def build_tables(plan: CompiledPlan) -> Tables:
         device_place,
         tuple(told),
         tuple(leg_movements),
-        tuple(plan.routes[m.route] for m in leg_movements),
-        tuple(off_modes),
+        tuple(leg_ways),
+        tuple(leg_hosts),
+        (*off_modes, *guest_modes),
         tuple(stop_modes),
         max(1, most_legs),
     )
+
+
+def _judge_deviations(row: Any, off: RuleSetting | None, role: str) -> Mode:
+    """Fill in how a vehicle of this role is judged by the region that is responsible."""
+    if off and off.mode != "off" and _in(role, off.roles):
+        row["off_on"] = 1
+        row["off_severity"] = severity_code(off.severity)
+        row["off_after"] = int(off.params["min_duration_us"])
+        row["off_high"], row["off_critical"] = off.params["high_at_m"], off.params["critical_at_m"]
+    return off.mode if off else "off"
+
+
+def _checkpoints(movement: Movement, way: tuple[Stretch, ...]) -> list[tuple[float, float]]:
+    """Where one may stop: metre of the way and radius."""
+    found = []
+    for stretch in way:
+        for c in stretch.route.checkpoints:
+            at = stretch.on_way(c.chainage_m) if movement.legs else c.chainage_m
+            if c.stop_allowed and at is not None:
+                found.append((at, c.radius_m))
+    return found
 
 
 def _watch(
@@ -305,9 +353,7 @@ def _stops(
     plan: CompiledPlan, movement: Movement, vehicle: Vehicle, area_place: dict[str, int]
 ) -> list[tuple[int, float]]:
     """Where this vehicle may be off the road on this movement: (area, how far around it the way in from the road may run)."""
-    route = plan.routes[movement.route]
-    low, high = sorted((movement.from_chainage_m, movement.to_chainage_m))
-    road = shapely.LineString(section(route.xy, route.chainage_m, low, high))
+    road = shapely.LineString(way_line(plan, movement)[0])
     found = []
     for area_id in sorted({*movement.stop_areas, *vehicle.home_areas}):
         if area_id in area_place:
@@ -316,23 +362,21 @@ def _stops(
     return found
 
 
-def _line_key(movement: Movement) -> tuple[str, float, float]:
+_LineKey = tuple[bool, tuple[tuple[str, float, float], ...]]
+
+
+def _line_key(movement: Movement) -> _LineKey:
+    if movement.legs:
+        return True, tuple((leg.route, leg.from_chainage_m, leg.to_chainage_m) for leg in movement.legs)
     low, high = sorted((movement.from_chainage_m, movement.to_chainage_m))
-    return movement.route, low, high
+    return False, ((movement.route, low, high),)
 
 
-def _lines(plan: CompiledPlan) -> tuple[Lines, dict[tuple[str, float, float], int]]:
-    """A line for every stretch of a route that a movement uses."""
-    keys = sorted({_line_key(m) for m in plan.movements})
-    lines = []
-    for route_id, low, high in keys:
-        route = plan.routes[route_id]
-        xy = section(route.xy, route.chainage_m, low, high)
-        steps = np.r_[True, np.hypot(*np.diff(xy, axis=0).T) > 1e-6]
-        xy = xy[steps]
-        inner = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(xy, axis=0).T))])
-        lines.append((xy, low + inner))
-    return build_lines(lines), {key: i for i, key in enumerate(keys)}
+def _lines(plan: CompiledPlan) -> tuple[Lines, dict[_LineKey, int]]:
+    """A line for every way that movements take."""
+    ways = {_line_key(m): m for m in plan.movements}
+    keys = sorted(ways)
+    return build_lines([way_line(plan, ways[key]) for key in keys]), {key: i for i, key in enumerate(keys)}
 
 
 def _static(
@@ -349,6 +393,7 @@ def _static(
     homes: _Ranges,
     stops: _Ranges,
     legs: list[tuple[Any, ...]],
+    parts: _Ranges,
     checkpoints: _Ranges,
 ) -> Static:
     flags = np.array([STOP_ALLOWED if area.stop_allowed else 0 for area in areas], np.int64)
@@ -372,6 +417,7 @@ def _static(
         np.array([area for area, _ in stops.all], np.int64),
         np.array([access for _, access in stops.all], np.float64),
         np.array(legs, LEG_PLAN) if legs else np.zeros(0, LEG_PLAN),
+        np.array(parts.all, PART) if parts.all else np.zeros(0, PART),
         np.array(checkpoints.all, np.float64).reshape(-1, 2),
         lines.vertices,
         lines.boxes,

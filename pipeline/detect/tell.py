@@ -15,6 +15,7 @@ from pipeline.detect.tables import RULE_NAMES, Tables
 from pipeline.model.episode import SEVERITIES, Change, Episode, Mode, episode_id
 from pipeline.model.observation import Press
 from pipeline.model.times import format_us
+from pipeline.plan.legs import spans, stretch_at
 
 Array = npt.NDArray[Any]
 LATE_US = 60_000_000
@@ -73,10 +74,13 @@ def account(tables: Tables, vehicle: int, said: Any, received_us: int, seen_us: 
             evidence["inferred"] = "border" if math.copysign(1.0, said["along"]) < 0 else "crossing"
             evidence["crossed_m"] = abs(round(float(said["along"])))
     elif rule_code == DEVIATION:
-        movement, route = tables.leg_movements[place], tables.leg_routes[place]
-        rule, obj, mode = RULE_NAMES[DEVIATION], route.id, tables.off_modes[vehicle]
-        evidence["movement"] = movement.id
-        evidence["road_km"] = _said(route.road_km(float(said["along"])), 1)
+        way, along = tables.leg_ways[place], float(said["along"])
+        part = stretch_at(way, along)
+        rule, obj, mode = RULE_NAMES[DEVIATION], way[part].route.id, tables.off_modes[tables.leg_hosts[place][part]]
+        evidence["movement"] = tables.leg_movements[place].id
+        evidence["road_km"] = _said(way[part].road_km(along), 1)
+        if spans(way, tables.plan.vehicles[tables.vehicle_ids[vehicle]].region):
+            evidence["region"] = way[part].region
     else:
         rule, obj, mode = RULE_NAMES[STOPPED], "", tables.stop_modes[vehicle]
     subject = tables.vehicle_ids[vehicle]

@@ -194,6 +194,7 @@ class _Head(msgspec.Struct, frozen=True, array_like=True):
     others: list[Placed]
     source: str = ""
     places: bytes = b""
+    copy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +202,8 @@ class ObservationBatch:
     """A record of `rahdar.observations`: the unit of processing. Its order is fixes, with `others` placed between them.
 
     `source`: which ingest took them, whose Ticks therefore say how long nothing came. `places`: of `fixes.names` in the sorted names of
-    the plan of `plan_hash`, -1 for others; who has that plan need not look names up. None: not said.
+    the plan of `plan_hash`, -1 for others; who has that plan need not look names up. None: not said. `copy`: it stands in its subjects'
+    home cells as well, and is here only for rules about several of them: nobody else counts or keeps it.
     """
 
     fixes: Fixes
@@ -210,6 +212,7 @@ class ObservationBatch:
     plan_hash: str = ""
     source: str = ""
     places: npt.NDArray[np.int32] | None = None
+    copy: bool = False
 
 
 NO_FIXES = columns([])
@@ -223,7 +226,16 @@ def encode_observations(batch: ObservationBatch) -> bytes:
     fixes = batch.fixes
     places = b"" if batch.places is None else batch.places.astype("<i4").tobytes()
     head = _head_encoder.encode(
-        _Head(batch.cell, batch.plan_hash, list(fixes.names), len(fixes), list(batch.others), batch.source, places)
+        _Head(
+            batch.cell,
+            batch.plan_hash,
+            list(fixes.names),
+            len(fixes),
+            list(batch.others),
+            batch.source,
+            places,
+            batch.copy,
+        )
     )
     parts = [_PREFIX.pack(_MAGIC, OBSERVATIONS_VERSION, len(head)), head]
     parts += [np.ascontiguousarray(getattr(fixes, name), dtype).tobytes() for name, dtype in COLUMNS]
@@ -251,7 +263,7 @@ def decode_observations(data: bytes) -> ObservationBatch:
         raise WireError(f"observations record has {len(data) - offset} bytes too many")
     fixes = Fixes(names=tuple(head.names), **arrays)
     places = np.frombuffer(head.places, "<i4") if len(head.places) == 4 * len(head.names) > 0 else None
-    return ObservationBatch(fixes, tuple(head.others), head.cell, head.plan_hash, head.source, places)
+    return ObservationBatch(fixes, tuple(head.others), head.cell, head.plan_hash, head.source, places, head.copy)
 
 
 @dataclass(slots=True)
@@ -262,6 +274,7 @@ class BatchBuilder:
     plan_hash: str = ""
     source: str = ""
     places: Mapping[str, int] | None = None
+    copy: bool = False
     fixes: list[Fix] = field(default_factory=list)
     others: list[Placed] = field(default_factory=list)
 
@@ -283,4 +296,4 @@ class BatchBuilder:
         places = None
         if self.places is not None and fixes.names:
             places = np.array([self.places.get(name, -1) for name in fixes.names], np.int32)
-        return ObservationBatch(fixes, tuple(self.others), self.cell, self.plan_hash, self.source, places)
+        return ObservationBatch(fixes, tuple(self.others), self.cell, self.plan_hash, self.source, places, self.copy)

@@ -7,28 +7,36 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pipeline.plan import schema
 from pipeline.plan.faults import Fault, nearest
 from pipeline.plan.ground import check_area, check_place, check_route, km_range
+from pipeline.plan.handover import CONVOY_RULES, Member, check_copies, check_legs, check_strangers
 from pipeline.plan.model import DOOR_KINDS, NO_INTRUSION
+from pipeline.plan.names import Known, Loaded
 from pipeline.plan.read import ANYTHING, Placed, RegionSource
 from pipeline.plan.roster_checks import check_roster
 from pipeline.plan.rules import AREA_RULES, RULES
 from pipeline.plan.times import ALWAYS_US, ZONES, instant_us
 
-CONVOY_RULES = ("convoy.separated", "escort.missing")
 
-
-def check(sources: Sequence[RegionSource]) -> list[Fault]:
-    """All faults between the entries of these regions."""
+def check(sources: Sequence[RegionSource], whole: bool = False) -> list[Fault]:
+    """All faults between the entries of these regions. `whole`: there are no others, so that every name has to be found."""
     faults: list[Fault] = []
-    known = {kind: _known(sources, kind) for kind in ("areas", "routes", "vehicles", "convoys", "sensors")}
-    cells = {cell for source in sources if source.region for cell in source.region.item.all_cells}
+    loaded = Loaded(sources, whole)
+    known: dict[str, set[str]] = {
+        kind: Known(sources, kind) for kind in ("areas", "routes", "vehicles", "convoys", "sensors")
+    }
+    cells = Known(sources, "cells")
     if any(source.region is None for source in sources):
         cells.add(ANYTHING)
+    faults += check_strangers(sources, loaded)
     faults += _twice(sources)
     devices = {d.id for s in sources for v in s.vehicles for d in v.item.devices}
     devices |= {x.item.device.id for s in sources for x in s.sensors}
     if any(len(getattr(s, kind)) < len(s.declared.get(kind, ())) for s in sources for kind in ("vehicles", "sensors")):
         devices.add(ANYTHING)  # the vehicle that has it may be the broken one
-    fleet = {v.item.id: (v.item.role, _home_cell(v.item, s)) for s in sources for v in s.vehicles}
+    fleet = {
+        v.item.id: Member(v.item.role, s.region.item.id if s.region else ANYTHING, _home_cell(v.item, s), v.item)
+        for s in sources
+        for v in s.vehicles
+    }
     for source in sources:
         if source.region is not None:
             faults += _region(source.region)
@@ -46,17 +54,15 @@ def check(sources: Sequence[RegionSource]) -> list[Fault]:
             faults += _cell(sensor, sensor.item.cell, source)
         for convoy in source.convoys:
             faults += _convoy(convoy, known)
-            faults += _watched_convoy(convoy, source, fleet)
+            faults += _cell(convoy, convoy.item.cell, source)
+            faults += check_copies(convoy, source, fleet, loaded)
+            faults += _watched_convoy(convoy, source, fleet, loaded)
         for login in source.logins:
             faults += _login(login, devices, source)
         faults += check_roster(source)
-    faults += _movements(sources, known)
+    faults += _movements(sources, known, fleet, loaded)
     faults += _sensors(sources, known)
     return faults
-
-
-def _known(sources: Sequence[RegionSource], kind: str) -> set[str]:
-    return {name for source in sources for name in source.declared.get(kind, ())}
 
 
 def _unknown(
@@ -213,32 +219,25 @@ def _home_cell(vehicle: schema.VehicleIn, source: RegionSource) -> str:
 
 
 def _watched_convoy(
-    convoy: Placed[schema.ConvoyIn], source: RegionSource, fleet: Mapping[str, tuple[str, str]]
+    convoy: Placed[schema.ConvoyIn], source: RegionSource, fleet: Mapping[str, Member], loaded: Loaded
 ) -> Iterator[Fault]:
-    """What the rules about convoys need of one, when they run."""
-    running = [r for r in CONVOY_RULES if r in source.rules and source.rules[r][0].item.mode != "off"]
-    members = [m for m in convoy.item.members if m in fleet]
-    if not running or len(members) < len(convoy.item.members):
+    """What escort.missing needs of one, when it runs."""
+    running = "escort.missing" in source.rules and source.rules["escort.missing"][0].item.mode != "off"
+    given = loaded.all_here(convoy.item.members)
+    members = [m for m in given if m in fleet]
+    if not running or len(members) < len(given):
         return
-    cells = {fleet[m][1] for m in members}
-    if len(cells) > 1 and ANYTHING not in cells:
-        other = next(i for i, m in enumerate(members) if fleet[m][1] != fleet[members[0]][1])
-        cure = f"Give its members one home cell, or set mode: off for {' and '.join(running)}"
-        yield convoy.fault(
-            ("members", other), members[other], f"its home cell is not that of {members[0]}: no worker sees both", cure
-        )
 
     def named(given: list[str] | None, role: str) -> set[str]:
-        return {m for m in members if fleet[m][0] == role} if given is None else set(given)
+        return {m for m in members if fleet[m].role == role} if given is None else set(loaded.all_here(given))
 
     principals, escorts = named(convoy.item.principals, "principal"), named(convoy.item.escorts, "escort")
-    if "escort.missing" in running:
-        for name in sorted(principals & escorts):
-            cure = "Take it out of one of the two"
-            yield convoy.fault(("escorts",), name, "it is a principal and would be its own escort", cure)
-        if principals and not escorts:
-            cure = "Name its escorts, or take escort.missing out of rules.yaml"
-            yield convoy.fault((), "", "escort.missing runs, and nobody in this convoy is an escort", cure)
+    for name in sorted(principals & escorts):
+        cure = "Take it out of one of the two"
+        yield convoy.fault(("escorts",), name, "it is a principal and would be its own escort", cure)
+    if principals and not escorts and len(given) == len(convoy.item.members):
+        cure = "Name its escorts, or take escort.missing out of rules.yaml"
+        yield convoy.fault((), "", "escort.missing runs, and nobody in this convoy is an escort", cure)
 
 
 def _login(login: Placed[schema.LoginIn], devices: set[str], source: RegionSource) -> Iterator[Fault]:
@@ -340,7 +339,9 @@ def _one_at_a_time(
     taken.append((starts, ends, item.id))
 
 
-def _movements(sources: Sequence[RegionSource], known: dict[str, set[str]]) -> Iterator[Fault]:
+def _movements(
+    sources: Sequence[RegionSource], known: dict[str, set[str]], fleet: Mapping[str, Member], loaded: Loaded
+) -> Iterator[Fault]:
     routes = {r.item.id: r.item for source in sources for r in source.routes}
     windows: dict[str, list[tuple[int, int, str]]] = {}
     for source in sources:
@@ -350,7 +351,12 @@ def _movements(sources: Sequence[RegionSource], known: dict[str, set[str]]) -> I
                 yield from km_range(area, ("stretch",), stretch.from_km, stretch.to_km, routes[stretch.route])
         for movement in source.movements:
             item = movement.item
-            yield from _unknown(movement, ("route",), [item.route], known["routes"], "route", single=True)
+            if item.route is not None:
+                yield from _unknown(movement, ("route",), [item.route], known["routes"], "route", single=True)
+            for number, leg in enumerate(item.legs or ()):
+                at = ("legs", number, "route")
+                yield from _unknown(movement, at, [leg.route], known["routes"], "route", single=True)
+                yield from _unknown(movement, ("legs", number, "escorts"), leg.escorts, known["vehicles"], "vehicle")
             yield from _unknown(movement, ("vehicles",), item.vehicles, known["vehicles"], "vehicle")
             if item.convoy is not None:
                 yield from _unknown(movement, ("convoy",), [item.convoy], known["convoys"], "convoy", single=True)
@@ -358,8 +364,11 @@ def _movements(sources: Sequence[RegionSource], known: dict[str, set[str]]) -> I
                 if (name := getattr(item, key)) is not None:
                     yield from _unknown(movement, (key,), [name], known["areas"], "area", single=True)
             yield from _unknown(movement, ("stops",), item.stops, known["areas"], "area")
-            if item.route in routes:
-                yield from km_range(movement, (), item.from_km, item.to_km, routes[item.route])
+            for number, leg in enumerate(item.all_legs):
+                if (name := loaded.here(leg.route)) in routes:
+                    at_leg = ("legs", number) if item.legs else ()
+                    yield from km_range(movement, at_leg, leg.from_km, leg.to_km, routes[name])
+            yield from check_legs(movement, sources, fleet, loaded)
             yield from _one_at_a_time(movement, source, windows)
             yield from _window(movement, ZONES[source.region.item.timezone] if source.region else 0)
 

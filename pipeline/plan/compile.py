@@ -22,6 +22,7 @@ from pipeline.plan.model import (
     Checkpoint,
     CompiledPlan,
     Convoy,
+    Leg,
     Login,
     Movement,
     Place,
@@ -33,6 +34,7 @@ from pipeline.plan.model import (
     SpeedLimit,
     Vehicle,
 )
+from pipeline.plan.names import Loaded
 from pipeline.plan.read import RegionSource
 from pipeline.plan.roster import Roster, compile_roster
 from pipeline.plan.times import ALWAYS_US, ZONES, instant_us, merged, week_windows
@@ -67,6 +69,7 @@ def compile_plan(sources: Sequence[RegionSource]) -> CompiledPlan:
         max(b.east for b in bounds) + MARGIN_DEG,
         max(b.north for b in bounds) + MARGIN_DEG,
     )
+    loaded = Loaded(sources, whole=False)
     routes = {r.item.id: _route(r.item, region.id, projection) for source, region in regions for r in source.routes}
     settings = {region.id: _settings(source) for source, region in regions}
     areas = [
@@ -74,10 +77,18 @@ def compile_plan(sources: Sequence[RegionSource]) -> CompiledPlan:
         for source, region in regions
         for a in source.areas
     ]
-    vehicles = {v.item.id: _vehicle(v.item, region) for source, region in regions for v in source.vehicles}
+    vehicles = {v.item.id: _vehicle(v.item, region, loaded) for source, region in regions for v in source.vehicles}
     sensors = {s.item.id: _sensor(s.item, region) for source, region in regions for s in source.sensors}
-    convoys = {c.item.id: _convoy(c.item, region.id, vehicles) for source, region in regions for c in source.convoys}
-    movements = [_movement(m.item, region, routes, convoys) for source, region in regions for m in source.movements]
+    convoys = {
+        c.item.id: _convoy(c.item, region, vehicles, loaded) for source, region in regions for c in source.convoys
+    }
+    cells = {region.id: region.all_cells[0] for _, region in regions}
+    moved = (
+        _movement(m.item, region, routes, convoys, vehicles, cells, loaded)
+        for source, region in regions
+        for m in source.movements
+    )
+    movements = [movement for movement in moved if movement is not None]
     formats = {
         device.id: device.format
         for source in sources
@@ -100,6 +111,7 @@ def compile_plan(sources: Sequence[RegionSource]) -> CompiledPlan:
         | {s.device: s.id for s in sensors.values()},
         cells=tuple(cell for _, region in regions for cell in region.all_cells),
         device_format=formats,
+        left_out=tuple(loaded.left_out),
         rosters={region.id: _roster(source, region) for source, region in regions if "roster.yaml" in source.content},
     )
 
@@ -254,7 +266,7 @@ def _area_rule(item: schema.AreaRuleIn, setting: RuleSetting, utc_offset_s: int)
     )
 
 
-def _vehicle(item: schema.VehicleIn, region: schema.RegionIn) -> Vehicle:
+def _vehicle(item: schema.VehicleIn, region: schema.RegionIn, loaded: Loaded) -> Vehicle:
     cell = item.cell or region.all_cells[0]
     return Vehicle(
         id=item.id,
@@ -265,7 +277,7 @@ def _vehicle(item: schema.VehicleIn, region: schema.RegionIn) -> Vehicle:
         role=item.role,
         devices=tuple(d.id for d in item.devices),
         home_areas=tuple(item.home),
-        cells_served=tuple(dict.fromkeys([cell, *item.cells_served])),
+        cells_served=tuple(dict.fromkeys([cell, *loaded.all_here(item.cells_served)])),
         expected_interval_us=item.interval,
     )
 
@@ -287,30 +299,71 @@ def _sensor(item: schema.SensorIn, region: schema.RegionIn) -> Sensor:
     )
 
 
-def _convoy(item: schema.ConvoyIn, region: str, vehicles: Mapping[str, Vehicle]) -> Convoy:
-    def of(given: list[str] | None, role: str) -> tuple[str, ...]:
-        return tuple(given if given is not None else [m for m in item.members if vehicles[m].role == role])
+def _convoy(item: schema.ConvoyIn, region: schema.RegionIn, vehicles: Mapping[str, Vehicle], loaded: Loaded) -> Convoy:
+    members = loaded.all_here(item.members)
 
+    def of(given: list[str] | None, role: str) -> tuple[str, ...]:
+        if given is None:
+            return tuple(m for m in members if vehicles[m].role == role)
+        return tuple(loaded.all_here(given))
+
+    homes = {vehicles[m].cell for m in members}
     return Convoy(
         item.id,
-        region,
+        region.id,
         item.name.mapping(),
-        tuple(item.members),
+        tuple(members),
         of(item.principals, "principal"),
         of(item.escorts, "escort"),
         float(item.max_gap_m),
+        item.cell or (homes.pop() if len(homes) == 1 else region.all_cells[0]),
     )
 
 
-def _movement(
-    item: schema.MovementIn, region: schema.RegionIn, routes: Mapping[str, Route], convoys: Mapping[str, Convoy]
-) -> Movement:
-    route, offset = routes[item.route], ZONES[region.timezone]
+def _leg(
+    item: schema.LegIn,
+    route: Route,
+    convoy: Convoy | None,
+    vehicles: Mapping[str, Vehicle],
+    cells: Mapping[str, str],
+    loaded: Loaded,
+) -> Leg:
     length = float(route.chainage_m[-1])
+    region = item.region or route.region
 
     def at(km: float | None, otherwise: float) -> float:
         return otherwise if km is None else min(max(route.chainage_of_km(km), 0.0), length)
 
+    escorts = tuple(loaded.all_here(item.escorts))
+    if not escorts and convoy is not None:  # those of the region take over
+        escorts = tuple(e for e in convoy.escorts if vehicles[e].region == region)
+    return Leg(
+        route.id, at(item.from_km, 0.0), at(item.to_km, length), region, item.cell or cells[region], escorts
+    )  # fmt: skip
+
+
+def _movement(
+    item: schema.MovementIn,
+    region: schema.RegionIn,
+    routes: Mapping[str, Route],
+    convoys: Mapping[str, Convoy],
+    vehicles: Mapping[str, Vehicle],
+    cells: Mapping[str, str],
+    loaded: Loaded,
+) -> Movement | None:
+    """None: no region of it is here. Of one that is handed over what is here: the legs up to the first that is not."""
+    convoy = convoys[item.convoy] if item.convoy is not None else None
+    legs: list[Leg] = []
+    for leg in item.all_legs:
+        route = loaded.here(leg.route)
+        if route is None or (leg.region is not None and loaded.here(f"{leg.region}:{item.id}") is None):
+            if legs:
+                break
+            continue
+        legs.append(_leg(leg, routes[route], convoy, vehicles, cells, loaded))
+    if not legs:
+        return None
+    offset = ZONES[region.timezone]
     starts, ends = ALWAYS_US
     if item.starts is not None and item.ends is not None:
         starts, ends = instant_us(item.starts, offset), instant_us(item.ends, offset)
@@ -319,14 +372,15 @@ def _movement(
         id=item.id,
         region=region.id,
         name=item.name.mapping(),
-        vehicles=tuple(item.vehicles) if item.convoy is None else convoys[item.convoy].members,
+        vehicles=tuple(loaded.all_here(item.vehicles)) if convoy is None else convoy.members,
         convoy=item.convoy,
-        route=item.route,
+        route=legs[0].route,
         starts_us=starts,
         ends_us=ends,
-        from_chainage_m=at(item.from_km, 0.0),
-        to_chainage_m=at(item.to_km, length),
-        stop_areas=frozenset(allowed),
+        from_chainage_m=legs[0].from_chainage_m,
+        to_chainage_m=legs[0].to_chainage_m,
+        stop_areas=frozenset(loaded.all_here(allowed)),
+        legs=tuple(legs) if item.legs is not None else (),
     )
 
 

@@ -40,6 +40,20 @@ def length_m(line: Sequence[Point]) -> float:
     return sum(distance_m(a, b) for a, b in pairwise(line))
 
 
+def point_at_km(route: schema.RouteIn, km: float | None, at_end: bool) -> Point:
+    """Where a kilometre of a route is; without one its start, or its end. The line has two points or more."""
+    if km is None:
+        return route.line[-1] if at_end else route.line[0]
+    left = max((km - route.km_at_start) * route.km_sign * 1000.0, 0.0)
+    for a, b in pairwise(route.line):
+        step = distance_m(a, b)
+        if left <= step and step > 0:
+            part = left / step
+            return a[0] + (b[0] - a[0]) * part, a[1] + (b[1] - a[1]) * part
+        left -= step
+    return route.line[-1]
+
+
 def open_ring(corners: Sequence[Point]) -> list[Point]:
     """The corners without the last one when it repeats the first."""
     out = list(corners)

@@ -36,7 +36,8 @@ def load_plan(path: Path) -> CompiledPlan:
             [Fault(str(path), "", "", problem, "Give a region's folder, as plans/hazara, or a folder of regions")]
         )
     sources: list[RegionSource] = [read_region(folder, folder.as_posix()) for folder in folders]
-    faults = [fault for source in sources for fault in source.faults] + check(sources)
+    whole = folders != [path]  # a folder of regions has all that there are
+    faults = [fault for source in sources for fault in source.faults] + check(sources, whole)
     if faults:
         raise PlanError(faults)
     try:

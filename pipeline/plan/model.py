@@ -188,11 +188,24 @@ class Convoy:
     principals: tuple[str, ...]
     escorts: tuple[str, ...]
     max_gap_m: float
+    cell: str = ""  # where it is judged; "": its first member's
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """A piece of a movement's way: a stretch of one route, for which one region is responsible."""
+
+    route: str
+    from_chainage_m: float
+    to_chainage_m: float  # smaller than from: driven backwards
+    region: str = ""  # "": the route's
+    cell: str = ""  # of that region, which learns where the movement's vehicles are; "": none beside their own
+    escorts: tuple[str, ...] = ()  # who escorts the convoy here
 
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """Vehicles on a route within a window of time."""
+    """Vehicles on a route within a window of time. One that is handed over has `legs`, and `route` is the first one's."""
 
     id: str
     region: str
@@ -205,6 +218,12 @@ class Movement:
     from_chainage_m: float
     to_chainage_m: float  # smaller than from: driven backwards
     stop_areas: frozenset[str]  # origin, destination and allowed stops, area ids
+    legs: tuple[Leg, ...] = ()  # in the order in which they are driven; (): the one that the fields above describe
+
+    @property
+    def way(self) -> tuple[Leg, ...]:
+        """Its legs; one where it is of one route."""
+        return self.legs or (Leg(self.route, self.from_chainage_m, self.to_chainage_m),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +275,7 @@ class CompiledPlan:
     device_subject: Mapping[str, str]  # device id -> vehicle or sensor id
     cells: tuple[str, ...] = field(default=())
     device_format: Mapping[str, str] = field(default_factory=dict)  # of devices that do not speak "native"
+    left_out: tuple[str, ...] = ()  # names of regions that are not loaded, as region:name
 
     rosters: Mapping[str, Roster] = field(default_factory=dict)  # of the regions that have one
 

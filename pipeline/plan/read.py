@@ -328,6 +328,7 @@ def _keys(model: type[schema.Entry], at: KeyPath) -> list[str]:
         "name": schema.NamesIn,
         "bounds": schema.BoundsIn,
         "places": schema.PlaceIn,
+        "legs": schema.LegIn,
         "shifts": ShiftIn,
         "channels": ChannelIn,
         "steps": StepIn,

@@ -64,6 +64,7 @@ def _names(value: Any) -> Any:
 
 
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
+Ref = Annotated[str, Field(pattern=r"^([A-Za-z0-9_-]{1,32}:)?[A-Za-z0-9_-]{1,32}$")]  # region:name of another region
 Duration = Annotated[int, BeforeValidator(duration_us)]
 Clock = Annotated[int, BeforeValidator(clock_s)]
 LatLon = Annotated[tuple[float, float], BeforeValidator(_lat_lon)]
@@ -253,7 +254,7 @@ class VehicleIn(Entry):
     devices: Annotated[list[Device], Field(min_length=1, max_length=4)]
     home: list[Id] = []
     cell: Id | None = None
-    cells_served: list[Id] = []
+    cells_served: list[Ref] = []
     interval: Annotated[Duration, Field(ge=500_000, le=86_400_000_000)] = 10_000_000
 
 
@@ -282,31 +283,53 @@ class SensorIn(Entry):
 class ConvoyIn(Entry):
     id: Id
     name: Names
-    members: Annotated[list[Id], Field(min_length=2, max_length=64)]
-    principals: list[Id] | None = None  # without: the members with that role
-    escorts: list[Id] | None = None
+    members: Annotated[list[Ref], Field(min_length=2, max_length=64)]
+    principals: list[Ref] | None = None  # without: the members with that role
+    escorts: list[Ref] | None = None
     max_gap_m: Annotated[float, Field(ge=20, le=50_000)] = 500.0
+    cell: Id | None = None  # without: its members', or the region's first when they have several
+
+
+class LegIn(Entry):
+    """A stretch of one road on a movement that is handed over from region to region."""
+
+    route: Ref
+    from_km: Finite | None = None  # without: the route's start
+    to_km: Finite | None = None  # without: its end
+    region: Id | None = None  # that is responsible; without: the route's
+    cell: Id | None = None  # of that region; without: its first
+    escorts: list[Ref] = []  # without: the convoy's that are of that region, or all of them
 
 
 class MovementIn(Entry):
     id: Id
     name: Names
     convoy: Id | None = None
-    vehicles: list[Id] = []
-    route: Id
+    vehicles: list[Ref] = []
+    route: Ref | None = None
+    legs: Annotated[list[LegIn], Field(min_length=1, max_length=16)] | None = None
     starts: str | None = None
     ends: str | None = None
     always: bool = False
     from_km: Finite | None = None  # without: the route's start
     to_km: Finite | None = None  # without: its end
-    origin: Id | None = None
-    destination: Id | None = None
-    stops: list[Id] = []
+    origin: Ref | None = None
+    destination: Ref | None = None
+    stops: list[Ref] = []
+
+    @property
+    def all_legs(self) -> list[LegIn]:
+        """One leg for a movement of one route."""
+        return self.legs or [LegIn(route=self.route or "", from_km=self.from_km, to_km=self.to_km)]
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if (self.convoy is None) == (not self.vehicles):
             raise bad("a movement is of one convoy or of vehicles", "Give convoy or vehicles, one of the two")
+        if (self.route is None) == (self.legs is None):
+            raise bad("a movement has a route, or legs in several regions", "Give route or legs, one of the two")
+        if self.legs is not None and (self.from_km is not None or self.to_km is not None):
+            raise bad("each leg has kilometres of its own", "Move from_km and to_km into the legs")
         if self.always == (self.starts is not None or self.ends is not None) or (self.starts is None) != (
             self.ends is None
         ):
