@@ -188,7 +188,8 @@ class AlertStage:
                     continue
                 with contextlib.suppress(WireError):
                     for placed in decode_observations(value).others:
-                        if isinstance(placed.what, Tick):
+                        # while ingest itself misses messages, that it lives helps nobody
+                        if isinstance(placed.what, Tick) and placed.what.healthy:
                             self._heard = True
                             self._ticked_at = asyncio.get_running_loop().time()
                             self._ticked_us = placed.what.at_us

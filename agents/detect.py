@@ -100,7 +100,8 @@ class DetectStage:
         await self._deliver(self.snapshots, partition, key, value)
         # up to our own marker: what stands before it is the last word of all older owners
         recovery = await self._read_snapshots(partition)
-        engine = Engine(self.plan, self.horizon_us, self.tables)
+        cells = frozenset(c for c in self.plan.cells if topics.partition_of(c, self.settings.partitions) == partition)
+        engine = Engine(self.plan, self.horizon_us, self.tables, cells)
         start = recovery.restore(engine, epoch)
         self.owned[partition] = Owned(partition, epoch, engine, recovery, start)
         if start:

@@ -25,6 +25,7 @@ from pipeline.model import topics
 from pipeline.model.observation import Tick
 from pipeline.model.wire import RAW_VERSION, RawBatch, RawItem, encode_raw
 from pipeline.normalise.normalise import UNREGISTERED
+from pipeline.normalise.peek import newest_seen_us
 from pipeline.plan.model import CompiledPlan
 from pipeline.settings import Settings
 
@@ -56,7 +57,7 @@ class IngestStage:
         self.clock = clock
         self.n = settings.partitions
         self.source = f"ingest@{socket.gethostname()}"
-        self.spool = Spool(settings.var / "spool", clock)
+        self.spool = Spool(settings.var / "spool", clock, seen_us=newest_seen_us)
         self.raw = app.topic(topics.RAW.name, partitions=self.n, **RAW_RECORDS)
         self._order = asyncio.Lock()
         self._handed = self.spool.decided if not self.spool.reader().behind else 0

@@ -21,6 +21,8 @@ LEADS = {
     "route.deviation": "{who} is {peak} off {road}",
     "stop.unscheduled": "{who} has stopped where no stop is planned",
     "device.silent": "{who} has not been heard",
+    "area.blackout": "{silent} vehicles fell silent together, last heard near one another",
+    "clock.suspect": "The clock of {who} is wrong: the devices agree on another time",
     "convoy.separated": "Convoy {who} has come apart: {member} is {peak} by road from {ahead}",
     "escort.missing": "Convoy {who}: {member} is {peak} by road from the nearest escort",
     "sensor.tamper": "Somebody tampers with {who}",
@@ -98,7 +100,10 @@ def words_for(plan: CompiledPlan, episode: Episode) -> Words:
     other = _sensor(plan, episode.object)
     member, ahead = _who(plan, episode.object), _who(plan, str(episode.evidence.get("ahead", "the one before it")))
     peak = _metres(episode.peak)
-    lead = pattern.format(who=who, area=area, road=road, other=other, member=member, ahead=ahead, peak=peak)
+    lead = pattern.format(
+        who=who, area=area, road=road, other=other, member=member, ahead=ahead, peak=peak,
+        silent=episode.evidence.get("silent", "Several"),
+    )  # fmt: skip
     if episode.rule == "sensor.alarm":
         lead = _alarm(plan, episode)
     lat, lon = _where(plan, episode)

@@ -24,6 +24,7 @@ from pipeline.detect.arrive import (
     prepare,
     triage,
 )
+from pipeline.detect.clocks import Clocks
 from pipeline.detect.convoys import Convoys
 from pipeline.detect.form import OUT
 from pipeline.detect.judge import Judge
@@ -56,9 +57,15 @@ class NeedHistoryError(Exception):
 
 class Engine:
     """`horizon_us` None: history is kept for ever, as a run over files wants it. `counts`: duplicates, conflicts, late, rewinds,
-    kept_out, strangers."""
+    kept_out, strangers. `cells`: those of the partition, None: all; what is about us is told in one of them."""
 
-    def __init__(self, plan: CompiledPlan, horizon_us: int | None = None, tables: Tables | None = None) -> None:
+    def __init__(
+        self,
+        plan: CompiledPlan,
+        horizon_us: int | None = None,
+        tables: Tables | None = None,
+        cells: frozenset[str] | None = None,
+    ) -> None:
         self.tables = tables or build_tables(plan)
         self.plan = plan
         self.horizon_us = horizon_us
@@ -73,6 +80,7 @@ class Engine:
             Silence(plan, self.tables, horizon_us),
             self.convoys,
             Sensors(plan, horizon_us),
+            Clocks(plan, cells, horizon_us),
         )
         self._names = Names(self.tables, self._slot)
         self._slots: dict[str, int] = {}

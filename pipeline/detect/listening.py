@@ -62,7 +62,9 @@ class Clock:
         self.now_us = 0
 
     def tick(self, tick: Tick) -> bool:
-        """True when deadlines may have moved."""
+        """True when deadlines may have moved. A Tick of an ingest that missed something says nothing: nobody listened."""
+        if not tick.healthy:
+            return False
         known = self.listening.get(tick.source)
         self.now_us = max(self.now_us, tick.at_us)
         if known is None:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import shapely
 
 from pipeline.detect.arrive import STRANGER
+from pipeline.detect.blackout import Absence, Blackout
 from pipeline.detect.compiled import compiled
 from pipeline.detect.judge import Told, differences
 from pipeline.detect.listening import Clock
@@ -34,6 +35,7 @@ Array = npt.NDArray[Any]
 RULE = "device.silent"
 LIVE_US = 60_000_000
 PARKED_WITHIN_M = 50.0
+COVERAGE_MARGIN_M = 600.0  # where `device.silent` does not say
 MOST_PLACES = 50_000
 PARKING = ("depot", "home", "site", "residence")
 COVERLESS = ("coverage_gap", "tunnel")
@@ -77,6 +79,7 @@ class Kept(msgspec.Struct, array_like=True):
     pauses: dict[str, list[Pause]] = {}
     told: dict[str, Told] = {}
     listening: Ticked = {}
+    dark: dict[str, Told] = {}
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -141,23 +144,45 @@ def _note(heard: Any, fixes: Any, use: Any, source: int, floor: int, now: int, n
 
 
 class _Watched(NamedTuple):
-    """A device, and what is expected of it."""
+    """A device, and what is expected of it. `setting` None: only that it is not one of many. `absent_us`: silent for so long it may be
+    one of those; None: nobody asks."""
 
     device: str
     vehicle: Vehicle
-    setting: RuleSetting
+    setting: RuleSetting | None
     movements: tuple[Movement, ...]
+    absent_us: int | None
 
 
-def _watched(plan: CompiledPlan) -> dict[str, _Watched]:
+class _At(NamedTuple):
+    """Metres, and whether it is in or near a gap in coverage, or at home."""
+
+    x: float
+    y: float
+    coverless: bool
+    parked: bool
+
+
+def _lengths(watched: _Watched) -> Iterator[int]:
+    """How long a pause has to be for any rule."""
+    if watched.setting is not None:
+        yield int(watched.setting.params["expected_within_us"])
+    if watched.absent_us is not None:
+        yield watched.absent_us
+
+
+def _watched(plan: CompiledPlan, absent_us: Mapping[str, int]) -> dict[str, _Watched]:
     found = {}
     for vehicle in plan.vehicles.values():
         setting = plan.regions[vehicle.region].rules.get(RULE)
-        if setting is None or setting.mode == "off" or (setting.roles and vehicle.role not in setting.roles):
+        if setting is not None and (setting.mode == "off" or (setting.roles and vehicle.role not in setting.roles)):
+            setting = None
+        absent = absent_us.get(vehicle.cell)
+        if setting is None and absent is None:
             continue
         mine = tuple(sorted((m for m in plan.movements if vehicle.id in m.vehicles), key=lambda m: (m.starts_us, m.id)))
         for device in vehicle.devices:
-            found[device] = _Watched(device, vehicle, setting, mine)
+            found[device] = _Watched(device, vehicle, setting, mine, absent)
     return found
 
 
@@ -169,14 +194,15 @@ class Silence:
     def __init__(self, plan: CompiledPlan, tables: Tables, horizon_us: int | None) -> None:
         self.plan = plan
         self.horizon_us = horizon_us
-        self.watched = _watched(plan)
+        self.blackout = Blackout(plan)
+        self.watched = _watched(plan, self.blackout.silent_for_us)
         self.on = bool(self.watched)
         self.dirty = False
         self._ids = sorted(tables.device_place, key=lambda d: tables.device_place[d][0]) if self.on else []
         self._place = {device: i for i, device in enumerate(self._ids)}
         self._heard: Array = np.zeros(len(self._ids), HEARD)
         self._expected = np.array([d in self.watched for d in self._ids], bool)
-        self._floor = int(min((w.setting.params["expected_within_us"] for w in self.watched.values()), default=0))
+        self._floor = min((length for w in self.watched.values() for length in _lengths(w)), default=0)
         self._pauses: dict[int, list[Pause]] = {}
         self._told: dict[int, Told] = {}
         self._sources: list[str] = []
@@ -186,7 +212,7 @@ class Silence:
         self._pending: set[int] = set()
         self._coverless = [a.polygon for a in plan.areas if a.kind in COVERLESS]
         self._parking = [a for a in plan.areas if a.kind in PARKING]
-        self._places: dict[tuple[str, float, float], tuple[int, bool]] = {}
+        self._places: dict[tuple[str, float, float], _At] = {}
         self._notes: Array = np.zeros(0, _NOTE)
 
     # ---- taking in ------------------------------------------------------------------------------------------------------
@@ -264,6 +290,8 @@ class Silence:
         for device in sorted(self._touched):
             out += self._differences(device)
         self._touched.clear()
+        if self.blackout.settings:
+            out += self.blackout.changes(self._clock.now_us, self._oldest_us)
         return out
 
     def _due(self) -> list[int]:
@@ -278,68 +306,88 @@ class Silence:
         watched = self.watched.get(self._ids[device])
         if watched is None:
             return
+        self._forget(device)
+        self._pending.discard(device)
+        self._heard[device]["due"] = 1 << 62
+        if watched.absent_us is not None:
+            absences = list(self._absences(device, watched, watched.absent_us))
+            self.blackout.see(watched.vehicle.cell, watched.device, absences, self._oldest_us)
+        if watched.setting is not None:
+            yield from self._silences(device, watched, watched.setting)
+        self._heard[device]["dirty"] = 1
+        self.dirty = True
+
+    def _silences(self, device: int, watched: _Watched, setting: RuleSetting) -> Iterator[Change]:
         told = self._told.get(device)
         before = {e.id: e for e in told.episodes} if told else {}
-        after = {e.id: e for e in self._judge(device, watched)}
+        within_us = int(setting.params["expected_within_us"])
+        after = {}
+        for began_us, pause, ended_us in self._too_long(device, watched, within_us):
+            episode = _episode(watched, setting, pause, began_us, ended_us)
+            after[episode.id] = episode
         revision = told.revision if told else 0
         for kind, episode, was in differences(before, after):
             revision += 1
             now_us = max(self._clock.now_us, episode.ended_at_us or 0)
             what = msgspec.structs.replace(episode, peak=None) if kind == "begin" else episode
-            account = Account(what, watched.setting.mode, now_us, now_us)
+            account = Account(what, setting.mode, now_us, now_us)
             yield account.change(kind, revision, watched.vehicle.cell, self.plan.hash, was)
-        row = self._heard[device]
-        row["silent"] = any(e.ended_at_us is None for e in after.values())
-        row["dirty"] = 1
-        self.dirty = True
+        self._heard[device]["silent"] = any(e.ended_at_us is None for e in after.values())
         if revision:
             self._told[device] = Told(revision, list(after.values()))
 
-    def _judge(self, device: int, watched: _Watched) -> Iterator[Episode]:
+    def _absences(self, device: int, watched: _Watched, absent_us: int) -> Iterator[Absence]:
+        for began_us, pause, ended_us in self._too_long(device, watched, absent_us):
+            at = self._at(watched, pause.lat, pause.lon)
+            if not (at.parked or at.coverless):
+                vehicle, xy = watched.vehicle.id, (at.x, at.y)
+                yield Absence(began_us, ended_us, pause.from_us, vehicle, watched.device, xy, pause.lat, pause.lon)
+
+    def _too_long(self, device: int, watched: _Watched, within_us: int) -> Iterator[tuple[int, Pause, int | None]]:
+        """Pauses that are longer than that, with the instant at which they became so, and their end."""
         row = self._heard[device]
-        self._forget(device)
-        self._pending.discard(device)
         for pause in self._pauses.get(device, ()):
-            deadline = self._deadline(watched, pause)
+            deadline = self._deadline(watched, pause, within_us)
             if deadline is None or deadline >= pause.to_us:
                 continue
             if deadline <= self._clock.time(pause.source):
-                yield _episode(watched, pause, deadline, pause.to_us)
+                yield deadline, pause, pause.to_us
             else:
                 self._pending.add(device)  # its fix came before the Tick that knows
         if row["last"]:
             source = self._sources[row["source"]]
             now_us = self._clock.time(source)
             pause = Pause(int(row["last"]), now_us, int(row["seen"]), float(row["lat"]), float(row["lon"]), source)
-            deadline = self._deadline(watched, pause)
-            row["due"] = (1 << 62) if deadline is None else deadline
+            deadline = self._deadline(watched, pause, within_us)
             if deadline is not None and deadline <= now_us:
-                yield _episode(watched, pause, deadline, None)
+                yield deadline, pause, None
+            elif deadline is not None:
+                row["due"] = min(int(row["due"]), deadline)
 
-    def _deadline(self, watched: _Watched, pause: Pause) -> int | None:
-        """When this pause is too long; None: never."""
-        within, parked = self._expected_at(watched, pause.lat, pause.lon)
-        if not parked:
-            return self._clock.awake(pause.source, pause.from_us, within)
+    def _deadline(self, watched: _Watched, pause: Pause, within_us: int) -> int | None:
+        """When this pause is longer than what may be expected there; None: never."""
+        at = self._at(watched, pause.lat, pause.lon)
+        if at.coverless and watched.setting is not None:
+            within_us = max(within_us, int(watched.setting.params["reemerge_within_us"]))
+        if not at.parked:
+            return self._clock.awake(pause.source, pause.from_us, within_us)
         # at home a tracker may be off: until a movement needs it
         for movement in watched.movements:
-            deadline = self._clock.awake(pause.source, max(pause.from_us, movement.starts_us), within)
+            deadline = self._clock.awake(pause.source, max(pause.from_us, movement.starts_us), within_us)
             if pause.from_us < movement.ends_us and deadline < movement.ends_us:
                 return deadline
         return None
 
-    def _expected_at(self, watched: _Watched, lat: float, lon: float) -> tuple[int, bool]:
-        """How long a tracker may be silent that was last heard there, and whether it was parked. Kept: a pause is judged often."""
+    def _at(self, watched: _Watched, lat: float, lon: float) -> _At:
+        """Where a tracker was last heard, as far as that says how long it may be silent. Kept: a pause is judged often."""
         key = watched.device, lat, lon
         known = self._places.get(key)
         if known is not None:
             return known
-        params = watched.setting.params
+        margin_m = COVERAGE_MARGIN_M if watched.setting is None else watched.setting.params["coverage_margin_m"]
         x, y = self.plan.projection.to_xy([lat], [lon])
         here = shapely.Point(float(x[0]), float(y[0]))
-        within = int(params["expected_within_us"])
-        if any(polygon.distance(here) <= params["coverage_margin_m"] for polygon in self._coverless):
-            within = max(within, int(params["reemerge_within_us"]))
+        coverless = any(polygon.distance(here) <= margin_m for polygon in self._coverless)
         parked = any(
             (area.id in watched.vehicle.home_areas or area.kind == "depot")
             and area.polygon.distance(here) <= PARKED_WITHIN_M
@@ -347,13 +395,16 @@ class Silence:
         )
         if len(self._places) >= MOST_PLACES:
             self._places.clear()
-        self._places[key] = within, parked
-        return within, parked
+        at = self._places[key] = _At(here.x, here.y, coverless, parked)
+        return at
+
+    @property
+    def _oldest_us(self) -> int:
+        """What was over by then is forgotten."""
+        return 0 if self.horizon_us is None else self._clock.now_us - 2 * self.horizon_us
 
     def _forget(self, device: int) -> None:
-        if self.horizon_us is None:
-            return
-        oldest = self._clock.now_us - 2 * self.horizon_us
+        oldest = self._oldest_us
         pauses = self._pauses.get(device)
         if not pauses or pauses[0].to_us >= oldest:
             return
@@ -378,6 +429,7 @@ class Silence:
             pauses={name: self._pauses[i] for i, name in ids.items() if self._pauses.get(i)},
             told={name: self._told[i] for i, name in ids.items() if i in self._told},
             listening=self._clock.dump(),
+            dark=dict(self.blackout.told),
         )
         return _encode(kept)
 
@@ -386,6 +438,7 @@ class Silence:
 
     def _restore(self, kept: Kept) -> None:
         self._clock.restore(kept.listening)
+        self.blackout.told.update(kept.dark)
         for name in kept.sources:
             if name not in self._sources:
                 self._sources.append(name)
@@ -409,7 +462,7 @@ def _take(mine: dict[int, Any], place: int, theirs: Mapping[str, Any], name: str
         mine.pop(place, None)
 
 
-def _episode(watched: _Watched, pause: Pause, began_us: int, ended_us: int | None) -> Episode:
+def _episode(watched: _Watched, setting: RuleSetting, pause: Pause, began_us: int, ended_us: int | None) -> Episode:
     return Episode(
         id=episode_id(RULE, watched.device, watched.vehicle.id, began_us),
         rule=RULE,
@@ -417,7 +470,7 @@ def _episode(watched: _Watched, pause: Pause, began_us: int, ended_us: int | Non
         object=watched.vehicle.id,
         began_at_us=began_us,
         ended_at_us=ended_us,
-        severity=watched.setting.severity,
+        severity=setting.severity,
         peak=None if ended_us is None else round((ended_us - pause.from_us) / 1e6, 1),
         evidence={
             "last_heard_at": format_us(pause.from_us),

@@ -13,13 +13,14 @@ import logging
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
 
 from pipeline.clock import Clock
+from pipeline.ingest.agree import Agreement
 from pipeline.model.wire import RawItem
 
 log = logging.getLogger("rahdar.ingest")
@@ -39,7 +40,8 @@ class SpoolFullError(Exception):
 
 
 class Spool:
-    """One writer and one reader, in one process. `clock_trusted` is False while the clock is behind what was already stamped."""
+    """One writer and one reader, in one process. `clock_trusted` is False while the clock is behind what was already stamped, and while
+    the devices agree on another time: `seen_us(topic, payload)` says what a message speaks of, None: nobody asks."""
 
     def __init__(
         self,
@@ -47,11 +49,14 @@ class Spool:
         clock: Clock,
         segment_bytes: int = SEGMENT_BYTES,
         most_fresh_bytes: int = MOST_FRESH_BYTES,
+        seen_us: Callable[[str, bytes], int | None] | None = None,
     ) -> None:
         self.directory = directory
         self.clock = clock
         self.segment_bytes = segment_bytes
         self.most_fresh_bytes = most_fresh_bytes
+        self.agreement = Agreement()
+        self._seen_us = seen_us
         self.durable = asyncio.Event()
         """Set when something new is on disk; the reader clears it."""
         self.refused = 0
@@ -129,7 +134,21 @@ class Spool:
         if not self._trusted and now >= self._last_us:
             self._trusted = True
         self._last_us = max(self._last_us, now)
-        return self._last_us, self._trusted
+        return self._last_us, self._trusted and self.agreement.trusted
+
+    def _compare(self, login: str, topic: str, payload: bytes) -> None:
+        """The device's clock with ours."""
+        now_us = self.clock.now_us()
+        if self._seen_us is None or not self.agreement.due(login, now_us):
+            return
+        if (seen_us := self._seen_us(topic, payload)) is None:
+            return
+        before = self.agreement.trusted
+        self.agreement.hear(login, now_us, seen_us)
+        if before and not self.agreement.trusted:
+            log.warning("most devices agree on another time than our clock's: it is not trusted")
+        elif self.agreement.trusted and not before:
+            log.warning("the devices agree with our clock again")
 
     async def room(self) -> None:
         """Wait while too much waits for the disk."""
@@ -137,6 +156,8 @@ class Spool:
 
     def append(self, login: str, topic: str, payload: bytes, retained: bool = False) -> asyncio.Future[int]:
         """Resolves to the item's id once it is on disk. In the order of the calls. Fails with SpoolFullError."""
+        if not retained:
+            self._compare(login, topic, payload)
         received_at_us, trusted = self.stamp()
         item = RawItem(self._next_id, login, topic, payload, received_at_us, retained, trusted)
         self._next_id += 1

@@ -74,6 +74,13 @@ RULES: dict[str, RuleSpec] = {
         "reemerge_within": _duration(1200, 60, 86_400, "a tunnel of 12 min and a halt at its mouth; in coverage gaps and tunnels"),
         "coverage_margin_m": Param(600, 0, 20_000, "the last report before a gap at 70 km/h, one in 30 s"),
     }),
+    "area.blackout": RuleSpec({
+        "vehicles": Param(3, 2, 100, "two may meet behind a rock; three at once are no chance"),
+        "silent_for": _duration(150, 30, 86_400, "half of what `device.silent` waits, so that it is told before each of them is"),
+        "within": _duration(120, 5, 3600, "a jammer is heard at once, a convoy of 2 km drives into one in two minutes"),
+        "near_m": Param(5000, 100, 100_000, "what one cell of a network or one jammer on a ridge reaches"),
+    }),
+    "clock.suspect": RuleSpec(),
     "convoy.separated": RuleSpec({
         "min_duration": _duration(60, 5, 3600, "longer than a truck between two of them, a barrier or a petrol pump"),
     } | _TOGETHER),
@@ -102,7 +109,7 @@ RULES: dict[str, RuleSpec] = {
     "route.reversed": _LATER, "route.late": _LATER, "checkpoint.missed": _LATER, "speed.exceeded": _LATER,
     "movement.unauthorised": _LATER, "position.implausible": _LATER,
     "patrol.overdue": _LATER,
-    "curfew.absent": _LATER, "area.blackout": _LATER, "clock.suspect": _LATER,
+    "curfew.absent": _LATER,
 }  # fmt: skip
 
 

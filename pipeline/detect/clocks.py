@@ -1,0 +1,135 @@
+"""`clock.suspect`: ingest says in its Ticks that it does not trust its own clock.
+
+Ingest judges (`pipeline.ingest.agree`); here its word becomes an episode, one for each region that asks, in the partition of the region's
+first cell: Ticks are in every partition and one alert about ourselves is enough. Untrusted Ticks no farther apart than `HOLD_US` are one
+episode, which begins with the first of them and ends `HOLD_US` after the last, once the source has ticked past that. Runs of
+them merge in whatever order they come.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterator
+
+import msgspec
+
+from pipeline.detect.judge import Array, Told, differences
+from pipeline.detect.listening import ANY_SOURCE
+from pipeline.detect.tell import Account
+from pipeline.model.episode import Change, Episode, episode_id
+from pipeline.model.observation import Tick
+from pipeline.model.wire import ObservationBatch
+from pipeline.plan.model import CompiledPlan, Region, RuleSetting
+
+RULE = "clock.suspect"
+HOLD_US = 60_000_000  # a clock that is put right by steps is one alert
+
+type_run = tuple[int, int]
+
+
+class Kept(msgspec.Struct, array_like=True):
+    """What a checkpoint holds of it: of each source its last Tick and the runs of untrusted ones, by (region, source) what was told."""
+
+    last_us: dict[str, int] = {}
+    runs: dict[str, list[type_run]] = {}
+    told: dict[str, dict[str, Told]] = {}
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Kept).decode
+
+
+def joined(runs: list[type_run], at_us: int) -> list[type_run]:
+    """The runs with one more untrusted Tick."""
+    near = [run for run in runs if run[0] - HOLD_US <= at_us <= run[1] + HOLD_US]
+    whole = min([at_us, *(a for a, _ in near)]), max([at_us, *(b for _, b in near)])
+    rest = [run for run in runs if run not in near]
+    bisect.insort(rest, whole)
+    return rest
+
+
+class Clocks:
+    """The rule over one partition: a `Judge`. `cells`: those of the partition; None: all."""
+
+    name = "clocks"
+
+    def __init__(self, plan: CompiledPlan, cells: frozenset[str] | None, horizon_us: int | None) -> None:
+        self.plan = plan
+        self.horizon_us = horizon_us
+        self.regions: list[tuple[Region, RuleSetting]] = [
+            (region, rule)
+            for region in plan.regions.values()
+            if (rule := region.rules.get(RULE)) is not None
+            and rule.mode != "off"
+            and (cells is None or region.cells[0] in cells)
+        ]
+        self.on = bool(self.regions)
+        self.dirty = False
+        self._last_us: dict[str, int] = {}
+        self._runs: dict[str, list[type_run]] = {}
+        self._told: dict[str, dict[str, Told]] = {}
+        self._touched: set[str] = set()
+
+    def take(self, batch: ObservationBatch, fixes: Array | None, use: Array | None) -> None:
+        for placed in batch.others:
+            if isinstance(placed.what, Tick) and placed.what.source != ANY_SOURCE:
+                self.tick(placed.what)
+
+    def tick(self, tick: Tick) -> None:
+        before = self._last_us.get(tick.source, 0)
+        self._last_us[tick.source] = max(before, tick.at_us)
+        runs = self._runs.get(tick.source, [])
+        if not tick.clock_trusted:
+            self._runs[tick.source] = joined(runs, tick.at_us)
+            self._touched.add(tick.source)
+        elif runs and before < runs[-1][1] + HOLD_US <= tick.at_us:
+            self._touched.add(tick.source)
+
+    def changes(self) -> list[Change]:
+        out: list[Change] = []
+        for source in sorted(self._touched):
+            for region, rule in self.regions:
+                out += self._differences(region, rule, source)
+        self._touched.clear()
+        return out
+
+    def _differences(self, region: Region, rule: RuleSetting, source: str) -> Iterator[Change]:
+        last_us = self._last_us[source]
+        oldest_us = 0 if self.horizon_us is None else last_us - 2 * self.horizon_us
+        self._runs[source] = [run for run in self._runs[source] if run[1] >= oldest_us]
+        told = self._told.setdefault(region.id, {}).get(source)
+        revision = told.revision if told else 0
+        before = {e.id: e for e in told.episodes if e.ended_at_us is None or e.ended_at_us >= oldest_us} if told else {}
+        after = {e.id: e for e in (_episode(region, rule, source, run, last_us) for run in self._runs[source])}
+        for kind, episode, was in differences(before, after):
+            revision += 1
+            at_us = max(last_us, episode.ended_at_us or 0)
+            yield Account(episode, rule.mode, at_us, at_us).change(kind, revision, region.cells[0], self.plan.hash, was)
+        self._told[region.id][source] = Told(revision, list(after.values()))
+        self.dirty = True
+
+    def dump(self, whole: bool) -> bytes:
+        self.dirty = False
+        return _encode(Kept(dict(self._last_us), dict(self._runs), dict(self._told)))
+
+    def restore(self, kept: bytes) -> None:
+        said = _decode(kept)
+        self._last_us.update(said.last_us)
+        self._runs.update(said.runs)
+        self._told.update(said.told)
+        self._touched.update(said.runs)
+
+
+def _episode(region: Region, rule: RuleSetting, source: str, run: type_run, last_us: int) -> Episode:
+    first, last = run
+    return Episode(
+        id=episode_id(RULE, source, region.id, first),
+        rule=RULE,
+        subject=source,
+        object=region.id,
+        began_at_us=first,
+        ended_at_us=last + HOLD_US if last + HOLD_US <= last_us else None,
+        severity=rule.severity,
+        peak=None,
+        evidence={},
+    )
