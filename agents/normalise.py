@@ -7,7 +7,7 @@ import logging
 import os
 import random
 from collections import Counter, deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from dataclasses import replace
 from typing import Any, cast
 
@@ -25,7 +25,8 @@ from pipeline.model.wire import (
     encode_observations,
     encode_reject,
 )
-from pipeline.normalise.normalise import Normaliser
+from pipeline.normalise.normalise import Normalised, Normaliser
+from pipeline.plan.copies import copied_from
 from pipeline.plan.model import CompiledPlan
 from pipeline.settings import Settings
 
@@ -44,6 +45,11 @@ class NormaliseStage:
         self.raw = app.topic(topics.RAW.name, partitions=self.n, **RAW_RECORDS)
         self.observations = app.topic(topics.OBSERVATIONS.name, partitions=self.n, **RAW_RECORDS)
         self.rejects = app.topic(topics.REJECTS.name, partitions=self.n, **RAW_RECORDS)
+        self._ticks_to: dict[int, set[int]] = {}
+        for cell, others in copied_from(plan).items():
+            partition = topics.partition_of(cell, self.n)
+            to = {topics.partition_of(other, self.n) for other in others} - {partition}
+            self._ticks_to.setdefault(partition, set()).update(to)
         self.counts: Counter[str] = Counter()
         self._in_flight: deque[tuple[faust.EventT[bytes], list[Awaitable[Any]]]] = deque()
         self._settling: asyncio.Task[None] | None = None
@@ -76,12 +82,11 @@ class NormaliseStage:
         else:
             out = self.normaliser.record(record)
             self.counts.update(out.counts)
-            for cell, batch in out.batches.items():
-                # Ticks belong to the partition that they came in; everything else goes where its cell lives
-                where = topics.partition_of(cell, self.n) if cell else partition
+            for cell, batch, where in self._placed(out, partition):
                 for part in parts(batch):
-                    key = cell.encode() or b"_tick"
-                    sent.append(await self._send(self.observations, key, encode_observations(part), where))
+                    sent.append(
+                        await self._send(self.observations, key_of(cell, part), encode_observations(part), where)
+                    )
             for reject in out.rejects:
                 key = reject.item.login.encode()
                 sent.append(await self._send(self.rejects, key, encode_reject(reject), partition))
@@ -91,6 +96,17 @@ class NormaliseStage:
         while len(self._in_flight) > WINDOW:
             self._room.clear()
             await self._room.wait()
+
+    def _placed(self, out: Normalised, partition: int) -> Iterator[tuple[str, ObservationBatch, int]]:
+        """(cell, record, partition) of all that goes on, in its order. Ticks belong to the partition that they came in, and stand behind
+        the fixes before them wherever copies of these went; everything else goes where its cell lives."""
+        for cell, batch in (*out.batches.items(), *out.copies.items()):
+            if cell:
+                yield cell, batch, topics.partition_of(cell, self.n)
+        if (ticks := out.batches.get("")) is not None:
+            yield "", ticks, partition
+            for other in self._ticks_to.get(partition, ()):
+                yield "", replace(ticks, copy=True), other
 
     async def _send(self, topic: faust.TopicT, key: bytes, value: bytes, partition: int) -> Awaitable[Any]:
         """Hand it to the producer, which keeps the order; wait out what stops it."""
@@ -126,6 +142,12 @@ class NormaliseStage:
 
 
 MOST_FIXES = 1000
+COPIED_TICK_KEY = b"_copied"
+
+
+def key_of(cell: str, batch: ObservationBatch) -> bytes:
+    """Whoever looks for the Ticks of a partition by their key finds its own."""
+    return cell.encode() or (COPIED_TICK_KEY if batch.copy else b"_tick")
 
 
 def parts(batch: ObservationBatch) -> list[ObservationBatch]:

@@ -100,6 +100,8 @@ class LiveState:
         self._moved.clear()
 
     def apply_observations(self, batch: ObservationBatch) -> None:
+        if batch.copy:
+            return  # it stands in its home cell's record
         fixes = batch.fixes
         names = fixes.names
         columns = zip(

@@ -149,7 +149,10 @@ def _fix(
 
 def _within(plan: CompiledPlan, who: Who, lat: float, lon: float) -> bool:
     vehicle = plan.vehicles.get(who.subject)
-    regions = [plan.regions[vehicle.region]] if vehicle else list(plan.regions.values())
+    regions = list(plan.regions.values())
+    if vehicle is not None:  # its own, and those whose cells it may serve
+        served = frozenset(vehicle.cells_served)
+        regions = [r for r in regions if r.id == vehicle.region or not served.isdisjoint(r.cells)]
     for region in regions:
         west, south, east, north = region.bounds_lonlat
         if south <= lat <= north and west <= lon <= east:

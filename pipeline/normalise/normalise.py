@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from pipeline.model.observation import Fix, Link, Other
+from pipeline.model.observation import KEPT_OUT_OF_RULES, Fix, Flag, Link, Other
 from pipeline.model.wire import BatchBuilder, ObservationBatch, RawBatch, RawItem, Reject
 from pipeline.normalise.formats import FAULT, FORMATS, Said, read
 from pipeline.normalise.gate import HORIZON_US, Who, flagged, gate
 from pipeline.normalise.identity import called, format_of, who_speaks
 from pipeline.normalise.reasons import RefusedError
+from pipeline.plan.copies import copies
 from pipeline.plan.model import CompiledPlan, names_of
 
 REJECT_VERSION = 1
 LINK_TOPIC = "$link/"
 UNREGISTERED = "_unregistered"
+NOT_COPIED = int(KEPT_OUT_OF_RULES | Flag.BEYOND_HORIZON)
 NOT_FROM_DEVICES = ("order", "tick")
 
 
@@ -24,9 +26,11 @@ class Normalised:
     """`counts`: inputs = accepted + flagged + rejected; beside them `rejected:<reason>` and `flagged:<mark>`.
 
     An input that says several things (a door and its tamper contact) has one outcome; `beside` counts what came with the first.
+    `copies`: by cell, what rules about groups need there of vehicles whose home is another one; they are no outcomes.
     """
 
     batches: dict[str, ObservationBatch] = field(default_factory=dict)
+    copies: dict[str, ObservationBatch] = field(default_factory=dict)
     rejects: list[Reject] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
@@ -35,12 +39,14 @@ class Normaliser:
     def __init__(self, plan: CompiledPlan, horizon_us: int = HORIZON_US) -> None:
         self.plan = plan
         self.horizon_us = horizon_us
+        self._copies = copies(plan)
         self._places = {name: place for place, name in enumerate(names_of(plan))}
 
     def record(self, raw: RawBatch) -> Normalised:
         """One record of `rahdar.raw`; its Ticks, behind everything else, in a batch of no cell."""
         out = Normalised()
         builders: dict[str, BatchBuilder] = {}
+        copied: dict[str, BatchBuilder] = {}
         places = self._places if raw.plan_hash == self.plan.hash else None
         for item in raw.items:
             for cell, observation in self._item(raw.source, item, out):
@@ -48,10 +54,16 @@ class Normaliser:
                 if builder is None:
                     builder = builders[cell] = BatchBuilder(cell, raw.plan_hash, raw.source, places)
                 builder.add(observation)
+                if isinstance(observation, Fix) and not observation.flags & NOT_COPIED:
+                    for other in self._copies.get(observation.vehicle, ()):
+                        if other not in copied:
+                            copied[other] = BatchBuilder(other, raw.plan_hash, raw.source, places, copy=True)
+                        copied[other].add(observation)
         if raw.ticks:
             builder = builders.setdefault("", BatchBuilder("", raw.plan_hash, raw.source))
             builder.extend(raw.ticks)
         out.batches = {cell: builder.build() for cell, builder in builders.items()}
+        out.copies = {cell: builder.build() for cell, builder in copied.items()}
         return out
 
     def _item(self, source: str, item: RawItem, out: Normalised) -> list[tuple[str, Fix | Other]]:

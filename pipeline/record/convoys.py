@@ -13,7 +13,8 @@ import numpy.typing as npt
 import shapely
 
 from pipeline.model.wire import Fixes
-from pipeline.plan.model import CompiledPlan, Movement, Route
+from pipeline.plan.legs import stretch_at, stretches, way_line
+from pipeline.plan.model import CompiledPlan, Movement
 
 GRID_US = 10_000_000
 STALE_US = 60_000_000
@@ -47,7 +48,12 @@ class AlongTheRoad:
 
     def __init__(self, plan: CompiledPlan) -> None:
         self._plan = plan
-        self._lines = {r.id: shapely.LineString(r.xy) for r in plan.routes.values()}
+        self._handed_over = {m.id: bool(m.legs) for m in plan.movements}
+        self._ways = {m.id: stretches(plan, m) for m in plan.movements}
+        self._lines = {
+            m.id: shapely.LineString(way_line(plan, m)[0] if m.legs else plan.routes[m.route].xy)
+            for m in plan.movements
+        }
         for line in self._lines.values():
             shapely.prepare(line)
         self._movements: dict[str, list[Movement]] = {}
@@ -76,17 +82,16 @@ class AlongTheRoad:
                 if movement.starts_us <= at_us < movement.ends_us:
                     by_movement.setdefault(movement.id, []).append((k, i))
                     break
-        movements = {m.id: m for m in self._plan.movements}
         gaps: list[Gap] = []
         for name, places in by_movement.items():
-            route = self._plan.routes[movements[name].route]
+            way = self._ways[name]
             points = shapely.points(x[[k for k, _ in places]], y[[k for k, _ in places]])
-            line = self._lines[route.id]
+            line = self._lines[name]
             along = shapely.line_locate_point(line, points)
-            near = shapely.distance(line, points) <= max(2000.0, route.half_width_m)
+            near = shapely.distance(line, points) <= max(2000.0, *(s.route.half_width_m for s in way))
             for (_, i), s, on in zip(places, along.tolist(), near.tolist(), strict=True):
                 if on:
-                    km[i] = _road_km(route, s)
+                    km[i] = self._km(name, s)
             if name in self._marches:
                 for (_, i), s, on in sorted(
                     zip(places, along.tolist(), near.tolist(), strict=True),
@@ -96,6 +101,13 @@ class AlongTheRoad:
                         vehicle = fixes.names[fixes.vehicle[i]]
                         gaps += self._place(self._marches[name], vehicle, int(fixes.seen_at_us[i]), s)
         return km, gaps
+
+    def _km(self, movement: str, along_m: float) -> float:
+        """Of a movement of one route along its whole route, beyond its stretch too."""
+        way = self._ways[movement]
+        if not self._handed_over[movement]:
+            return way[0].route.road_km(along_m)
+        return way[stretch_at(way, along_m)].road_km(along_m)
 
     def _place(self, march: _March, vehicle: str, at_us: int, s: float) -> list[Gap]:
         if vehicle not in march.members:
@@ -122,7 +134,3 @@ class AlongTheRoad:
             for old in sorted(march.grid)[:-KEEP]:
                 del march.grid[old]
         return out
-
-
-def _road_km(route: Route, chainage_m: float) -> float:
-    return route.road_km(chainage_m)

@@ -17,7 +17,7 @@ from pipeline.model.episode import Change, Episode
 from pipeline.model.observation import Link, Press, Reading, Tick
 from pipeline.model.wire import ObservationBatch, Placed, Reject
 from pipeline.plan.model import CompiledPlan
-from pipeline.record.convoys import AlongTheRoad
+from pipeline.record.convoys import AlongTheRoad, Gap
 from pipeline.record.schema import SYSTEM_BUCKET, bucket_of
 
 MOST_TEXT = 4096
@@ -94,7 +94,9 @@ class Points:
     # ---- observations -------------------------------------------------------------------------------------------------
 
     def observations(self, batch: ObservationBatch, out: Lines) -> int:
-        """Returns how many lines were added."""
+        """Returns how many lines were added. A copy only says where the other members of its vehicles' convoys are."""
+        if batch.copy:
+            return self._gaps(self._road.feed(batch.fixes)[1], out) if len(batch.fixes) else 0
         n = self._positions(batch, out) if len(batch.fixes) else 0
         for placed in batch.others:
             n += self._other(placed, batch.cell, out)
@@ -146,12 +148,17 @@ class Points:
                 out.setdefault(bucket, []).append(
                     f"{head}{lat:.6f},lon_deg={lon:.6f}{v}{c}{a}{h}{k},late_s={s:.1f},flags={g}i {t}000"
                 )
-        for gap in gaps:
+        return n + self._gaps(gaps, out)
+
+    @staticmethod
+    def _gaps(gaps: Iterable[Gap], out: Lines) -> int:
+        n = 0
+        for n, gap in enumerate(gaps, 1):  # noqa: B007  # the count is what is wanted
             tags = {"region": gap.region, "convoy": gap.convoy, "ahead": gap.ahead, "behind": gap.behind}
             out.setdefault(bucket_of(gap.region, "raw"), []).append(
                 line("convoys", tags, {"gap_m": round(gap.gap_m, 1), "limit_m": gap.limit_m}, gap.at_us * 1000)
             )
-        return n + len(gaps)
+        return n
 
     def _other(self, placed: Placed, cell: str, out: Lines) -> int:
         what = placed.what

@@ -57,6 +57,8 @@ class Writer:
         try:
             epochs = {(t, p): e for t, p, e in db.execute("select topic, partition, epoch from offsets")}
             for batch in taken.observations:
+                if batch.copy:
+                    continue  # written with its home cell's record
                 db.executemany("insert or ignore into positions values (?,?,?,?,?,?,?,?,?,?,?,?,?)", _positions(batch))
                 db.executemany("insert or ignore into others values (?,?,?,?,?,?)", _others(batch))
             for place, changes in taken.changes:
