@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "operator": "pipeline.commands.operator:operator",
     "device": "pipeline.commands.device:device",
     "setup": "pipeline.commands.setup:setup",
+    "doctor": "pipeline.commands.doctor:doctor",
 }
 
 
