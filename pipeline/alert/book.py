@@ -1,8 +1,9 @@
-"""The life of an alert: which edges there are, and for which named reason each is taken or not. Pure: time comes in as a number.
+"""The life of an alert: which edges an episode takes it along, and for which named reason, or not. Pure: time comes in as a number.
+What people and time do is `acts`'.
 
-Two axes, active or cleared and unacknowledged or acknowledged; shelved beside them. An alert whose episode is instantaneous (SOS) is
-latched: only a person ends it. What is critical is closed by a person, with an outcome; anything else is also closed when it is
-cleared and acknowledged.
+Two axes, active or cleared and unacknowledged or acknowledged; shelved and held beside them. An alert whose episode is instantaneous
+(SOS) is latched: only a person ends it. What is critical is closed by a person, with an outcome; anything else is also closed when it is
+cleared and acknowledged, and a held one, of which nobody was told, when it is cleared. Whether one is told or held is `policy`'s.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from dataclasses import dataclass
 
 import msgspec
 
-from pipeline.model.alert import Alert, Command, Transition
-from pipeline.model.episode import SEVERITIES, Change, Episode
+from pipeline.model.alert import Alert, Transition
+from pipeline.model.episode import SEVERITIES, Change, Episode, Severity
 from pipeline.plan.model import RuleSetting
 
-OUTCOMES = ("real", "false", "expected", "test")
-LONGEST_SHELF_US = 8 * 3_600_000_000
+CHATTER_QUIET_US = 600_000_000
+"""What comes and goes is over when it has stayed away for so long."""
+CATCHING_UP = "HELD_CATCHING_UP"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +88,33 @@ def opened(change: Change, setting: RuleSetting | None, region: str, words: Word
     )
 
 
+def held_as(alert: Alert, reason: str, under: str, look_us: int | None, revision: int | None = None) -> Alert:
+    return msgspec.structs.replace(
+        alert, held=reason, under=under, look_us=look_us, revision=alert.revision if revision is None else revision
+    )
+
+
+def surfaced(alert: Alert, reason: str, now_us: int) -> Step:
+    """One that was held is told: from now on people have it."""
+    told = msgspec.structs.replace(
+        alert, held="", under="", look_us=None, opened_at_us=now_us, revision=alert.revision + 1
+    )
+    return Step("opened", reason, told)
+
+
 def on_change(
-    known: Sequence[Alert], change: Change, setting: RuleSetting | None, region: str, words: Words, now_us: int
+    known: Sequence[Alert],
+    change: Change,
+    setting: RuleSetting | None,
+    region: str,
+    words: Words,
+    now_us: int,
+    joins: str = "",
 ) -> Decision:
-    """`known`: the alerts of this episode and of those that it replaces, closed ones too."""
+    """`known`: the alerts of this episode and of those that it replaces, closed ones too. `joins`: why an episode of its own is told by
+    the one that is known: FLAPPING, WITHIN_OFF_DELAY."""
     e = change.episode
+    known = [a for a in known if joins or is_of(a, change)]
     if not known:
         if change.kind == "retract":
             return Decision(held="NOTHING_TOLD")
@@ -101,28 +125,56 @@ def on_change(
             return Decision((first,))
         return Decision((first, *cleared(first.alert, "ENDED", now_us)))
     # the earliest told survives, but never a closed one while another is open: what goes on would leave the desk
-    survivor, *others = sorted(known, key=lambda a: (a.closed_at_us is not None, a.opened_at_us, a.id))
+    survivor, *others = sorted(known, key=lambda a: (a.closed_at_us is not None, a.held != "", a.opened_at_us, a.id))
     steps: list[Step] = []
     for other in others:
         if other.closed_at_us is None:
             gone = msgspec.structs.replace(other, closed_at_us=now_us, revision=other.revision + 1)
             steps.append(Step("merged", "MERGED", gone, survivor.id))
+    if e.id in survivor.parts[:-1] and survivor.parts[-1] not in change.was_ids:
+        return Decision(tuple(steps), "EARLIER_PART")  # it comes and goes: the newest time says how it stands
     if change.kind == "retract":
-        steps += _retracted(survivor, now_us)
+        steps += _retracted(survivor, e.id, now_us)
     elif change.kind == "begin" and e.id in survivor.episode_ids and not survivor.retracted:
         return Decision(tuple(steps), "REPEATED")
     else:
-        steps += _follow(survivor, change, words, now_us)
+        off_us = setting.off_delay_us or 0 if setting is not None else 0
+        steps += _follow(survivor, change, words, now_us, joins, off_us)
     return Decision(tuple(steps), "" if steps else "NOTHING_NEW")
 
 
-def _follow(alert: Alert, change: Change, words: Words, now_us: int) -> list[Step]:
+def is_of(alert: Alert, change: Change) -> bool:
+    """Is it this episode's, or that of one which the episode replaces? Of a split the earliest part has taken it already."""
+    ids = alert.episode_ids
+    return change.episode.id in ids or ids[-1] in change.was_ids or not set(alert.parts).isdisjoint(change.was_ids)
+
+
+def _with(alert: Alert, change: Change, joins: str) -> dict[str, tuple[str, ...]]:
+    """The episodes that it is of, the newest last; `parts`: those that stand side by side in one that comes and goes."""
     e = change.episode
-    ids = alert.episode_ids if e.id in alert.episode_ids else (*alert.episode_ids, e.id)
+    ids = (*(i for i in alert.episode_ids if i != e.id), e.id)
+    parts = alert.parts
+    if joins:
+        parts = (*(parts or alert.episode_ids[-1:]), e.id)
+    elif parts:
+        parts = (*(i for i in parts if i != e.id and i not in change.was_ids), e.id)
+    return {"episode_ids": ids, "parts": parts}
+
+
+def graver_of(a: str, b: str) -> Severity:
+    """The graver of two; "" is none."""
+    return min((s for s in SEVERITIES if s in (a, b)), key=SEVERITIES.index)
+
+
+def _follow(alert: Alert, change: Change, words: Words, now_us: int, joins: str, off_us: int) -> list[Step]:
+    e = change.episode
     new = msgspec.structs.replace(
-        alert, severity=e.severity, peak=e.peak, began_at_us=e.began_at_us, evidence=e.evidence, episode_ids=ids,
+        alert, severity=graver_of(e.severity, alert.of_others), peak=e.peak, began_at_us=e.began_at_us, evidence=e.evidence,
         text=words.text, lead=words.lead, place=words.place, lat=words.lat, lon=words.lon, retracted=False,
+        **_with(alert, change, joins),
     )  # fmt: skip
+    if joins:
+        return _joined(alert, new, e, joins, now_us, off_us)
     steps: list[Step] = []
     ended = e.ended_at_us is not None and not latched(e)
     back = alert.retracted or not latched(e)  # a latched one is cleared by a retraction alone
@@ -130,6 +182,8 @@ def _follow(alert: Alert, change: Change, words: Words, now_us: int) -> list[Ste
     # a person's closing stands until it gets graver; the policy's own stands only as long as the danger is over
     returns = alert.closed_at_us is not None and (grave(e.severity, alert.severity) or (over and alert.outcome is None))
     reopened = not ended and back and (returns if alert.closed_at_us is not None else over)
+    if not ended and new.clears_us is not None:
+        reopened, new = True, msgspec.structs.replace(new, clears_us=None)
     if reopened:
         new = msgspec.structs.replace(new, cleared_at_us=None)
         if returns:
@@ -139,131 +193,104 @@ def _follow(alert: Alert, change: Change, words: Words, now_us: int) -> list[Ste
     if e.severity == "critical":
         new = msgspec.structs.replace(new, shelved_until_us=None)
     if new != alert or change.kind == "amend":
-        if grave(e.severity, alert.severity):
-            steps.append(Step("grew", "GRAVER", _next(new)))
+        if grave(new.severity, alert.severity):
+            steps.append(Step("grew", "GRAVER", next_revision(new)))
         elif change.kind == "amend" or reopened:
-            steps.append(Step("amended", "BEGAN_AGAIN" if reopened else "AMENDED", _next(new)))
+            steps.append(Step("amended", "BEGAN_AGAIN" if reopened else "AMENDED", next_revision(new)))
         if steps:
             new = steps[-1].alert
     if ended and new.cleared_at_us is None:
-        steps += cleared(new, "ENDED", now_us)
+        steps += _ending(new, now_us, off_us)
     return steps
 
 
-def _next(alert: Alert) -> Alert:
+def _joined(alert: Alert, new: Alert, e: Episode, joins: str, now_us: int, off_us: int) -> list[Step]:
+    """It has begun again while its alert was still warm: who has taken that keeps it."""
+    new = msgspec.structs.replace(
+        new, chattering=alert.chattering or joins == "FLAPPING", cleared_at_us=None, closed_at_us=None, clears_us=None
+    )
+    graver = grave(new.severity, alert.severity)
+    if graver and alert.closed_at_us is not None:
+        new = msgspec.structs.replace(new, acknowledged_at_us=None, acknowledged_by=None)
+    step = Step("grew" if graver else "amended", "GRAVER" if graver else joins, next_revision(new))
+    return [step, *(_ending(step.alert, now_us, off_us) if e.ended_at_us is not None else [])]
+
+
+def _ending(alert: Alert, now_us: int, off_us: int) -> list[Step]:
+    """Its cause is over: it clears at once, or when that has stayed away for long enough."""
+    wait_us = max(off_us, CHATTER_QUIET_US if alert.chattering else 0)
+    if not wait_us or alert.held or alert.closed_at_us is not None:
+        return cleared(alert, "ENDED", now_us)
+    if alert.clears_us is not None:
+        return []
+    waits = msgspec.structs.replace(alert, clears_us=now_us + wait_us, revision=alert.revision + 1)
+    return [Step("amended", "OFF_DELAY", waits)]
+
+
+def next_revision(alert: Alert) -> Alert:
     return msgspec.structs.replace(alert, revision=alert.revision + 1)
 
 
 def cleared(alert: Alert, reason: str, now_us: int) -> list[Step]:
     """Its cause is over; what was acknowledged and is not critical is then closed too."""
-    new = msgspec.structs.replace(alert, cleared_at_us=now_us, revision=alert.revision + 1)
+    new = msgspec.structs.replace(
+        alert, cleared_at_us=now_us, clears_us=None, realarm_us=None, chattering=False, revision=alert.revision + 1
+    )
     steps = [Step("cleared", reason, new)]
     if alert.closed_at_us is None:
-        steps += _closed_by_itself(new, now_us)
+        steps += closed_by_itself(new, now_us)
     return steps
 
 
-def _closed_by_itself(alert: Alert, now_us: int) -> list[Step]:
-    if alert.cleared_at_us is None or alert.acknowledged_at_us is None or alert.severity == "critical":
+def closed_by_itself(alert: Alert, now_us: int) -> list[Step]:
+    if alert.cleared_at_us is None:
+        return []
+    if alert.held:
+        return [] if alert.held == CATCHING_UP else [never_told(alert, now_us)]
+    if alert.acknowledged_at_us is None or alert.severity == "critical":
         return []
     new = msgspec.structs.replace(alert, closed_at_us=now_us, revision=alert.revision + 1)
     return [Step("closed", "CLEARED_AND_ACKNOWLEDGED", new)]
 
 
-def _retracted(alert: Alert, now_us: int) -> list[Step]:
+def never_told(alert: Alert, now_us: int, under: str | None = None) -> Step:
+    """It is over, and nobody had been told: there is nothing to answer."""
+    gone = msgspec.structs.replace(
+        alert, closed_at_us=now_us, look_us=None, under=alert.under if under is None else under,
+        held=alert.held if under is None else "HELD_DIGEST", revision=alert.revision + 1,
+    )  # fmt: skip
+    return Step("closed", "NEVER_TOLD", gone)
+
+
+def _retracted(alert: Alert, episode: str, now_us: int) -> list[Step]:
     """It stays in view: whoever was told has to learn that it was not so."""
     if alert.retracted:
         return []
+    left = tuple(i for i in alert.parts if i != episode)
+    if left:  # of one that comes and goes only this time was none
+        ids = tuple(i for i in alert.episode_ids if i != episode)
+        less = msgspec.structs.replace(alert, parts=left, episode_ids=ids, revision=alert.revision + 1)
+        steps = [Step("amended", "PART_RETRACTED", less)]
+        return steps + (cleared(less, "ENDED", now_us) if alert.cleared_at_us is None else [])
     new = msgspec.structs.replace(
-        alert, retracted=True, cleared_at_us=alert.cleared_at_us or now_us, revision=alert.revision + 1
-    )
-    return [Step("retracted", "EPISODE_GONE", new)]
-
-
-# ---- what people do -----------------------------------------------------------------------------------------------------
-
-
-def on_command(alert: Alert | None, command: Command, now_us: int) -> Decision:
-    """What a person's command does; a refused one has no step and a reason."""
-    if alert is None:
-        return Decision(held="REFUSED_UNKNOWN_ALERT")
-    if alert.closed_at_us is not None and command.what != "note":
-        return Decision(held="ALREADY_CLOSED")
-    handler = {
-        "acknowledge": _acknowledge,
-        "unacknowledge": _unacknowledge,
-        "note": _note,
-        "shelve": _shelve,
-        "unshelve": _unshelve,
-        "hand_over": _hand_over,
-        "close": _close,
-    }[command.what]
-    return handler(alert, command, now_us)
-
-
-def _acknowledge(alert: Alert, command: Command, now_us: int) -> Decision:
-    if alert.acknowledged_at_us is not None:
-        return Decision(held="ALREADY_ACKNOWLEDGED")
-    new = msgspec.structs.replace(
-        alert, acknowledged_at_us=now_us, acknowledged_by=command.by, revision=alert.revision + 1
-    )
-    return Decision((Step("acknowledged", "BY_OPERATOR", new, command.text), *_closed_by_itself(new, now_us)))
-
-
-def _unacknowledge(alert: Alert, command: Command, now_us: int) -> Decision:
-    if alert.acknowledged_at_us is None:
-        return Decision(held="NOT_ACKNOWLEDGED")
-    new = msgspec.structs.replace(alert, acknowledged_at_us=None, acknowledged_by=None, revision=alert.revision + 1)
-    return Decision((Step("amended", "ACKNOWLEDGEMENT_TAKEN_BACK", new, command.text),))
-
-
-def _note(alert: Alert, command: Command, now_us: int) -> Decision:
-    if not command.text.strip():
-        return Decision(held="REFUSED_EMPTY_NOTE")
-    new = msgspec.structs.replace(alert, notes=(*alert.notes, command.text), revision=alert.revision + 1)
-    return Decision((Step("noted", "BY_OPERATOR", new, command.text),))
-
-
-def _shelve(alert: Alert, command: Command, now_us: int) -> Decision:
-    if command.until_us is None or not now_us < command.until_us <= now_us + LONGEST_SHELF_US:
-        return Decision(held="REFUSED_SHELF_TIME")
-    if alert.severity == "critical":
-        return Decision(held="REFUSED_CRITICAL")
-    new = msgspec.structs.replace(alert, shelved_until_us=command.until_us, revision=alert.revision + 1)
-    return Decision((Step("shelved", "BY_OPERATOR", new, command.text),))
-
-
-def _unshelve(alert: Alert, command: Command, now_us: int) -> Decision:
-    if alert.shelved_until_us is None:
-        return Decision(held="NOT_SHELVED")
-    new = msgspec.structs.replace(alert, shelved_until_us=None, revision=alert.revision + 1)
-    return Decision((Step("unshelved", "BY_OPERATOR", new, command.text),))
-
-
-def _hand_over(alert: Alert, command: Command, now_us: int) -> Decision:
-    return Decision((Step("handed_over", "BY_OPERATOR", _next(alert), command.text),))
-
-
-def _close(alert: Alert, command: Command, now_us: int) -> Decision:
-    if command.outcome not in OUTCOMES:
-        return Decision(held="REFUSED_NO_OUTCOME")
-    new = msgspec.structs.replace(
-        alert,
-        closed_at_us=now_us,
-        outcome=command.outcome,
-        acknowledged_at_us=alert.acknowledged_at_us or now_us,
-        acknowledged_by=alert.acknowledged_by or command.by,
+        alert, retracted=True, cleared_at_us=alert.cleared_at_us or now_us, clears_us=None, realarm_us=None,
         revision=alert.revision + 1,
-    )
-    return Decision((Step("closed", "BY_OPERATOR", new, command.text),))
+    )  # fmt: skip
+    steps = [Step("retracted", "EPISODE_GONE", new)]
+    if alert.held and alert.closed_at_us is None:
+        steps.append(never_told(new, now_us))
+    return steps
 
 
-# ---- what time does -----------------------------------------------------------------------------------------------------
-
-
-def on_time(alert: Alert, now_us: int) -> Decision:
-    """A shelf's time is over."""
-    if alert.shelved_until_us is None or alert.shelved_until_us > now_us or alert.closed_at_us is not None:
-        return Decision(held="NOTHING_NEW")
-    new = msgspec.structs.replace(alert, shelved_until_us=None, revision=alert.revision + 1)
-    return Decision((Step("unshelved", "TIME_OVER", new),))
+def speaking_for(lead: Alert, count: int, others: str, gravest: str) -> list[Step]:
+    """It is told for `count` held ones, the gravest of them so grave ("": that is no matter of its own)."""
+    new = msgspec.structs.replace(
+        lead, count=count, others=others, of_others=gravest, severity=graver_of(lead.severity, gravest),
+        revision=lead.revision + 1,
+    )  # fmt: skip
+    if new.severity == "critical":
+        new = msgspec.structs.replace(new, shelved_until_us=None)
+    if grave(new.severity, lead.severity):
+        return [Step("grew", "GRAVER_IN_GROUP", new)]
+    same = (count, others, gravest) == (lead.count, lead.others, lead.of_others)
+    return [] if same else [Step("amended", "SPEAKS_FOR_OTHERS", new)]

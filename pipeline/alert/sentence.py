@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 from pipeline.alert.book import Words
+from pipeline.model.alert import Alert
 from pipeline.model.episode import Episode
 from pipeline.model.times import from_us
 from pipeline.plan.describe import where
@@ -28,6 +30,8 @@ LEADS = {
     "sensor.tamper": "Somebody tampers with {who}",
     "sensor.disagrees": "{who} and {other} do not agree",
     "pipeline.stalled": "No data is coming in",
+    "alerts.flood": "More alerts than one person can take in",
+    "alerts.digest": "Alerts began and ended while none were handled",
     "roster.unreachable": "Nobody can be reached for {who}",
 }
 AT_ONCE = {"smoke": "Smoke", "gas": "Gas", "water": "Water", "interconnect": "A smoke alarm"}
@@ -123,3 +127,23 @@ def words_for(plan: CompiledPlan, episode: Episode) -> Words:
         room = LONGEST - len(said) - 3 - len("..")
         text = f"{lead[: max(room, 20)]}... {said}."[:LONGEST]  # "…" is no sign of GSM: it would make three SMS of one
     return Words(lead, place, text, lat, lon)
+
+
+NAMED = 6
+
+
+def others(
+    plan: CompiledPlan, lead: Alert, group: Sequence[Alert], count: int, rules: Sequence[tuple[str, int]]
+) -> str:
+    """Whom else an alert speaks for: of its group by name, of the rest how many of which rule."""
+    if not count:
+        return ""
+    if group:
+        if len(group) == 1:
+            return f"Also: {group[0].lead}"
+        names = [_who(plan, a.subject) for a in group]
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        return f"Also {', '.join(names[:NAMED])}{more}"
+    if lead.rule not in ("alerts.flood", "alerts.digest") and all(rule == lead.rule for rule, _ in rules):
+        return f"With it {count} more, now over"
+    return f"{count} held: " + ", ".join(f"{n} {rule}" for rule, n in rules[:NAMED])

@@ -66,6 +66,8 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     look_us: int | None = None  # when the policy looks at a held one again
     count: int = 0  # how many held ones it speaks for
     others: str = ""  # one sentence about them
+    of_others: str = ""  # how grave the gravest of its group was: it is as grave itself
+    parts: tuple[str, ...] = ()  # of one that comes and goes: the episodes that stand side by side, the newest last
     owner: str = ""  # who has it: the one who acknowledged it, or to whom it was handed over
     shelved_by: str = ""
     shelved_why: str = ""
@@ -95,17 +97,13 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
 
     version: int
     id: str
-    what: Literal[
-        "acknowledge", "unacknowledge", "note", "shelve", "unshelve", "hand_over", "close",
-        "told", "escalated",  # these two come from notify alone: `by` the channel or the roster's step, `text` who and how
-    ]  # fmt: skip
+    what: Literal["acknowledge", "unacknowledge", "note", "shelve", "unshelve", "hand_over", "close"]
     alert_id: str
     by: str
     at_us: int
     text: str = ""
     outcome: str = ""
     until_us: int | None = None
-    reason: str = ""  # of notify's: the named decision
 
 
 _encoder = msgspec.msgpack.Encoder()

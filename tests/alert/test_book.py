@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from pipeline.alert.book import OUTCOMES, Decision, on_change, on_command, on_time
+from pipeline.alert.acts import OUTCOMES, on_command, on_time
+from pipeline.alert.book import Decision, on_change
 from pipeline.model.alert import Alert
 from pipeline.model.episode import Change
 from tests.alert.builders import HOUR, WORDS, alert, at, change, command, episode, sos
