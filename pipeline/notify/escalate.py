@@ -62,7 +62,8 @@ def asks_for_people(alert: Alert) -> bool:
     """Is it still to be told to somebody who has not been?"""
     answered = alert.acknowledged_at_us is not None or alert.closed_at_us is not None
     over = alert.cleared_at_us is not None and alert.severity != "critical"
-    return not (answered or over or alert.retracted or alert.shelved_until_us is not None)
+    quiet = alert.shelved_until_us is not None or alert.held != ""
+    return not (answered or over or alert.retracted or quiet)
 
 
 def begins_afresh(transition: str, reason: str) -> bool:
