@@ -57,6 +57,11 @@ def check(directory: Path) -> None:
     ]
     invented = " Invented." if any(region.invented for region in found.regions.values()) else ""
     click.echo(f"{directory}: no fault. {', '.join(parts)}; plan {found.hash}.{invented}")
+    if found.left_out:
+        told = ", ".join(sorted(found.left_out))
+        click.echo(
+            f"{directory}: left out, for their regions are not here: {told}. Check the folder of all regions as well."
+        )
 
 
 @plan.command()

@@ -1,11 +1,12 @@
 """A plan as GeoJSON (RFC 7946): for the desk's map, and to look at in any other program.
 
-Every feature has `layer` (area, corridor, route, checkpoint, km_post, place), `id`, `name` and what its layer needs.
+Every feature has `layer` (area, corridor, route, checkpoint, km_post, place, handover), `id`, `name` and what its layer needs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from math import ceil, floor
 from typing import Any
 
@@ -16,7 +17,8 @@ import shapely
 from pipeline.geo.projection import Projection
 from pipeline.geo.routes import heading_at, point_at
 from pipeline.plan.compile import to_lonlat
-from pipeline.plan.model import Area, CompiledPlan, Place, Route
+from pipeline.plan.legs import stretches
+from pipeline.plan.model import Area, CompiledPlan, Movement, Place, Route
 
 COARSE_M = 500.0
 """Whoever has no need of residences sees only this circle, whose centre is rounded to the same."""
@@ -32,6 +34,8 @@ def plan_geojson(plan: CompiledPlan, *, public: bool = False) -> dict[str, Any]:
     for route in plan.routes.values():
         features += _route(route, plan)
     features += map(_place, plan.places)
+    for movement in plan.movements:
+        features += _handovers(movement, plan)
     return {
         "type": "FeatureCollection",
         "plan_hash": plan.hash,
@@ -156,6 +160,25 @@ def _km_posts(route: Route, plan: CompiledPlan) -> Iterator[dict[str, Any]]:
             step=next(step for step in STEPS if km % step == 0),
             heading_deg=round(heading_at(route.xy, route.chainage_m, float(s)), 1),
         )
+
+
+def _handovers(movement: Movement, plan: CompiledPlan) -> Iterator[dict[str, Any]]:
+    """Where one region leaves a movement to the next."""
+    way = stretches(plan, movement)
+    for number, (before, after) in enumerate(pairwise(way), 1):
+        if before.region != after.region:
+            at = point_at(after.route.xy, after.route.chainage_m, [after.on_route(after.starts_m)])
+            yield _feature(
+                _point(_back(plan, at)[0]),
+                "handover",
+                id=f"{movement.id}:{number}",
+                name=dict(movement.name),
+                movement=movement.id,
+                from_region=before.region,
+                to_region=after.region,
+                road=after.route.road,
+                km=round(after.road_km(after.starts_m), 3),
+            )
 
 
 def _place(place: Place) -> dict[str, Any]:
