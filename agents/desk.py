@@ -19,7 +19,7 @@ from pipeline.desk.operators import FILE_NAME, Operators
 from pipeline.desk.pump import Pump
 from pipeline.desk.server import DeskServer
 from pipeline.desk.services import Services
-from pipeline.desk.sessions import Lockout, SessionStore
+from pipeline.desk.sessions import SessionStore
 from pipeline.desk.story import Story
 from pipeline.desk.web import create_app
 from pipeline.desk.where import Whereabouts
@@ -28,6 +28,8 @@ from pipeline.model.alert import Command, decode_event, encode_command
 from pipeline.model.wire import WireError, decode_observations
 from pipeline.people.audit import FILE_NAME as AUDIT
 from pipeline.people.audit import AuditLog
+from pipeline.people.lockout import Lockout
+from pipeline.people.tokens import TokenStore
 from pipeline.plan.geojson import plan_geojson
 from pipeline.plan.model import CompiledPlan
 from pipeline.record.read import Reader
@@ -49,6 +51,8 @@ class DeskStage:
         self.commands = app.topic(topics.COMMANDS.name, partitions=1, **RAW_RECORDS)
         self.reader = Reader(path_of(settings.record_url))
         self.sessions = SessionStore(settings.var / FILE_NAME)
+        self.tokens = TokenStore(settings.var / FILE_NAME)
+        self.lockout = Lockout(settings.var / FILE_NAME)
         self.audit = AuditLog(settings.var / AUDIT)
         self.services = Services(
             live=LiveState(plan),
@@ -58,13 +62,14 @@ class DeskStage:
             plan_geojson_public=orjson.dumps(plan_geojson(plan, public=True)),
             operators=Operators(settings.operators_file),
             sessions=self.sessions,
-            lockout=Lockout(),
+            tokens=self.tokens,
+            lockout=self.lockout,
             audit=self.audit,
             clock=clock,
             send_command=self.send_command,
             records=cast(Any, self.reader),
             story=Story(settings.var),
-            secure=settings.desk_url.startswith("https://"),
+            secure=(settings.desk_public_url or settings.desk_url).startswith("https://"),
             basemap_url=settings.basemap_url,
             speed=settings.speed,
         )
@@ -117,8 +122,8 @@ class DeskStage:
         if self._pumping is not None:
             self._pumping.cancel()
             await asyncio.gather(self._pumping, return_exceptions=True)
-        self.sessions.close()
-        self.audit.close()
+        for store in (self.sessions, self.tokens, self.lockout, self.audit):
+            store.close()
 
 
 def desk_stage(app: faust.App, settings: Settings, plan: CompiledPlan, clock: Clock) -> DeskStage:

@@ -23,6 +23,8 @@ class Settings(BaseSettings):
     tick_s: Annotated[float, Field(gt=0)] = 5.0
     horizon_s: Annotated[float, Field(gt=0)] = 6 * 3600
     desk_url: str = "http://127.0.0.1:8080"
+    desk_public_url: str | None = None
+    """What people's browsers call the desk, when TLS or another name is put in front of it; cookies and links follow it."""
     var: Path = Path("var")
     """Where this machine keeps what is its own: spool, certificates, checkpoints' cold history."""
     mqtt_passwords_file: Path | None = None

@@ -14,7 +14,8 @@ import yaml
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from pipeline.desk.sessions import Regions, SessionStore
+from pipeline.desk.sessions import SessionStore
+from pipeline.people.database import Regions
 from pipeline.people.keyfile import write_over
 from pipeline.people.roles import ROLES, Role
 

@@ -73,14 +73,28 @@ def same_origin(request: Request) -> bool:
 
 
 def find_session(request: Request, s: Services) -> Session | None:
-    """Who is logged in at this page, by its cookie."""
-    token = request.cookies.get(s.cookie)
-    session = s.sessions.find(token) if token else None
+    """Who asks: a program by its token, else a person by the page's cookie."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return _program(token.strip(), request, s)  # a bad token is not mended by a cookie
+    cookie = request.cookies.get(s.cookie)
+    session = s.sessions.find(cookie) if cookie else None
     if session is None or session.by != "password":
         return session
     known = s.operators.all().get(session.login)
     # shut out, or another password, role or region: log in again
     return session if known and not known.disabled and known.stamp == session.stamp else None
+
+
+def _program(text: str, request: Request, s: Services) -> Session | None:
+    token = s.tokens.find(text, address_of(request))
+    if token is None:
+        return None
+    return Session(
+        id=token.id, login=f"token:{token.name}", role=token.role, regions=token.regions, by="token", stamp="", csrf="",
+        address=address_of(request), agent="", began_us=token.made_us, used_us=token.used_us or token.made_us,
+        expires_us=token.expires_us, read_only=token.read_only,
+    )  # fmt: skip
 
 
 def address_of(request: Request) -> str:
@@ -100,7 +114,9 @@ def allowed(request: Request, s: Annotated[Services, Depends(services)]) -> Sess
         raise HTTPException(401, "log in first")
     if not ranks(person.role, permission.least):
         raise HTTPException(403, _refusal(person, permission))
-    if permission.acts:
+    if person.by == "token":
+        _for_programs(person, permission)
+    elif permission.acts:
         _from_our_page(request, person)
     _in_sight(request, s, s.views.of(person.role, person.regions))
     if permission.looks_at:
@@ -120,6 +136,14 @@ def _from_our_page(request: Request, person: Session) -> None:
         request.headers.get(CSRF_HEADER, "").encode(), person.csrf.encode()
     ):
         raise HTTPException(403, f"the request lacks the page's token ({CSRF_HEADER}); reload the page")
+
+
+def _for_programs(person: Session, permission: Permission) -> None:
+    """A token is no ambient thing that another page could use: it needs no page's token."""
+    if not permission.bearer:
+        raise HTTPException(403, f"no token may {permission.what}; a person logs in for that")
+    if permission.acts and person.read_only:
+        raise HTTPException(403, f"{person.login} may only read; `rahdar token create --write` makes one that acts")
 
 
 def _in_sight(request: Request, s: Services, view: View) -> None:

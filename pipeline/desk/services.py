@@ -10,14 +10,17 @@ from fastapi import Request
 
 from pipeline.clock import Clock
 from pipeline.desk.feed import Feed
+from pipeline.desk.lanes import Lane
 from pipeline.desk.live import LiveState, TrailPoint
 from pipeline.desk.operators import Operators
-from pipeline.desk.sessions import Lockout, SessionStore
+from pipeline.desk.sessions import SessionStore
 from pipeline.desk.story import Story
 from pipeline.desk.view import Views
 from pipeline.desk.where import Whereabouts
 from pipeline.model.alert import AlertEvent, Command
 from pipeline.people.audit import AuditLog
+from pipeline.people.lockout import Lockout
+from pipeline.people.tokens import TokenStore
 
 COOKIE = "rahdar"
 
@@ -49,6 +52,7 @@ class Services:
     plan_geojson_public: bytes
     operators: Operators
     sessions: SessionStore
+    tokens: TokenStore
     lockout: Lockout
     audit: AuditLog
     clock: Clock
@@ -61,6 +65,9 @@ class Services:
     basemap_url: str | None = None
     speed: float = 1.0
     stale_after_s: float = 15.0
+    strangers: Lane = field(default_factory=Lane)
+    """A flood of them does not hold up those who were `known` before."""
+    known: Lane = field(default_factory=Lane)
     views: Views = field(init=False)
 
     def __post_init__(self) -> None:
@@ -73,6 +80,10 @@ class Services:
     @property
     def cookie(self) -> str:
         return "__Host-" + COOKIE if self.secure else COOKIE
+
+    @property
+    def device_cookie(self) -> str:
+        return self.cookie + "-device"
 
     def snapshot(self) -> dict[str, Any]:
         """Everything that the page shows, as of now."""

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import orjson
-
 from pipeline.clock import Clock, WallClock
-from pipeline.people.database import open_database
+from pipeline.people.database import Regions, hash_token, open_database, read_regions, write_regions
 
 SECOND_US = 1_000_000
 SESSION_S = 14 * 3600.0  # a shift and its handover
@@ -33,9 +30,6 @@ CREATE TABLE IF NOT EXISTS link (
 """
 _COLUMNS = "id, login, role, regions, by, stamp, csrf, address, agent, began_us, used_us, expires_us"
 
-Regions = tuple[str, ...] | None
-"""Where somebody may look and act; None: everywhere."""
-
 
 @dataclass(frozen=True, slots=True)
 class Session:
@@ -56,18 +50,14 @@ class Session:
     read_only: bool = False
 
 
-def hash_token(token: str) -> bytes:
-    """Of 256 random bits: nobody guesses them, so the hash need not be slow."""
-    return hashlib.sha256(token.encode()).digest()
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Whom a link that works once lets in."""
 
-
-def write_regions(regions: Regions) -> str:
-    return orjson.dumps(regions).decode()
-
-
-def read_regions(text: str) -> Regions:
-    found = orjson.loads(text)
-    return None if found is None else tuple(found)
+    name: str
+    role: str
+    regions: Regions
+    stamp: str = ""  # of no account: it ends by itself
 
 
 class SessionStore:
@@ -177,50 +167,17 @@ class SessionStore:
         ).fetchone()
         return row is not None
 
-    def use_link(self, token: str) -> tuple[str, str, Regions] | None:
-        """Login, role and regions, the first time; one statement decides, so that two who race cannot both win."""
+    def use_link(self, token: str) -> Link | None:
+        """The first time; one statement decides, so that two who race cannot both win."""
         now = self._clock.now_us()
         row = self._db.execute(
             "UPDATE link SET used_us = ? WHERE token_hash = ? AND used_us IS NULL AND expires_us > ? "
             "RETURNING login, role, regions",
             (now, hash_token(token), now),
         ).fetchone()
-        return (row[0], row[1], read_regions(row[2])) if row else None
+        return Link(row[0], row[1], read_regions(row[2])) if row else None
 
 
 def _session(row: Sequence[str | int]) -> Session:
     session_id, login, role, regions, *rest = row
     return Session(session_id, login, role, read_regions(str(regions)), *rest)  # type: ignore[arg-type]  # as the columns are
-
-
-class Lockout:
-    """Failed logins, by (name, address) and by name: five free, then a pause that doubles to 15 min."""
-
-    FREE = 5
-    FIRST_S = 30.0
-    LONGEST_S = 900.0
-    FREE_FROM_ANYWHERE = 50
-    REMEMBERED = 10_000
-
-    def __init__(self, clock: Clock | None = None) -> None:
-        self._clock = clock or WallClock()
-        self._failed: dict[tuple[str, str], tuple[int, int]] = {}  # count, locked until
-
-    def locked_for_s(self, name: str, address: str) -> float:
-        now = self._clock.now_us()
-        until = max(self._failed.get(key, (0, 0))[1] for key in ((name, address), (name, "*")))
-        return max(0.0, (until - now) / SECOND_US)
-
-    def failed(self, name: str, address: str) -> None:
-        now = self._clock.now_us()
-        if len(self._failed) >= self.REMEMBERED:  # flooded with names: forget the oldest half
-            for key in list(self._failed)[: self.REMEMBERED // 2]:
-                del self._failed[key]
-        for key, free in (((name, address), self.FREE), ((name, "*"), self.FREE_FROM_ANYWHERE)):
-            count = self._failed.pop(key, (0, 0))[0] + 1
-            pause_s = min(self.FIRST_S * 2 ** min(count - free, 10), self.LONGEST_S) if count >= free else 0.0
-            self._failed[key] = (count, now + int(pause_s * SECOND_US))
-
-    def succeeded(self, name: str, address: str) -> None:
-        self._failed.pop((name, address), None)
-        self._failed.pop((name, "*"), None)

@@ -1,9 +1,15 @@
-"""A small SQLite file of ours: for our eyes only, used by several processes and threads."""
+"""A small SQLite file of ours, for our eyes only, used by several processes and threads; and what the people's tables share."""
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from pathlib import Path
+
+import orjson
+
+Regions = tuple[str, ...] | None
+"""Where somebody may look and act; None: everywhere."""
 
 
 def open_database(path: Path | str, schema: str = "") -> sqlite3.Connection:
@@ -14,3 +20,17 @@ def open_database(path: Path | str, schema: str = "") -> sqlite3.Connection:
     db.execute("PRAGMA journal_mode=WAL")
     db.executescript(schema)
     return db
+
+
+def hash_token(token: str) -> bytes:
+    """Of 256 random bits: nobody guesses them, so the hash need not be slow."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+def write_regions(regions: Regions) -> str:
+    return orjson.dumps(regions).decode()
+
+
+def read_regions(text: str) -> Regions:
+    found = orjson.loads(text)
+    return None if found is None else tuple(found)

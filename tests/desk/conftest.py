@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,17 +14,25 @@ from pipeline.desk.live import LiveState
 from pipeline.desk.operators import Operators
 from pipeline.desk.pump import Pump
 from pipeline.desk.services import Services
-from pipeline.desk.sessions import Lockout, SessionStore
+from pipeline.desk.sessions import SessionStore
 from pipeline.desk.web import create_app
 from pipeline.desk.where import Whereabouts
 from pipeline.model.alert import Alert, AlertEvent, Command
 from pipeline.model.observation import Tick
 from pipeline.people.audit import AuditLog
+from pipeline.people.lockout import Lockout
+from pipeline.people.tokens import TokenStore
 from pipeline.plan.load import load_plan
 from pipeline.plan.model import CompiledPlan
 
 PASSWORD = "a long enough password"
 LEAD, PLACE = "C-1 is 640 m off N-35", "N-35 km 214, 3 km north of Pattan, since 02:14"
+
+
+@cache
+def demo_plan(root: Path) -> CompiledPlan:
+    """Read once: nobody changes it."""
+    return load_plan(root / "plans" / "hazara")
 
 
 class Log:
@@ -41,20 +50,22 @@ class Log:
 
 class Desk:
     def __init__(self, root: Path, tmp_path: Path, plan: CompiledPlan | None = None) -> None:
-        plan = plan or load_plan(root / "plans" / "hazara")
+        plan = plan or demo_plan(root)
         self.log, self.clock = Log(), WallClock()
         self.s = Services(
             live=LiveState(plan), feed=Feed("abcd"), where=Whereabouts(plan),
             plan_geojson=b'{"type":"FeatureCollection","features":[]}',
             plan_geojson_public=b'{"type":"FeatureCollection","features":[]}',
             operators=Operators(tmp_path / "operators.yaml"), sessions=SessionStore(tmp_path / "desk.sqlite"),
-            lockout=Lockout(), audit=AuditLog(tmp_path / "audit.sqlite"), clock=self.clock, send_command=self.log.send,
+            tokens=TokenStore(), lockout=Lockout(), audit=AuditLog(tmp_path / "audit.sqlite"), clock=self.clock, send_command=self.log.send,
         )  # fmt: skip
         self.app = create_app(self.s)
 
     def close(self) -> None:
         self.s.sessions.close()
         self.s.audit.close()
+        self.s.tokens.close()
+        self.s.lockout.close()
 
     def tick(self, age_s: float = 0.0, healthy: bool = True) -> None:
         at_us = self.clock.now_us() - int(age_s * 1_000_000)

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from pipeline.desk.server import DeskServer
-from pipeline.desk.sessions import Lockout
 from pipeline.model.alert import Command
+from pipeline.people.lockout import Lockout
 from tests.desk.conftest import PASSWORD, Desk
 
 ACKNOWLEDGE = "/api/alerts/a1/acknowledge"
