@@ -18,11 +18,14 @@ from typing import Any, TypeVar, cast
 
 import faust
 import msgspec
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
 
 from agents.transport import RAW_RECORDS, end_offset, on_assigned, on_revoked, read_topic, seek
+from pipeline.alert.lease import LOOK_S, RENEW_S, Lease
 from pipeline.alert.sentence import words_for
 from pipeline.alert.store import AlertStore, FencedError
-from pipeline.clock import Clock
+from pipeline.clock import Clock, WallClock
 from pipeline.model import topics
 from pipeline.model.alert import AlertEvent, decode_command, encode_event
 from pipeline.model.episode import decode_changes
@@ -56,7 +59,10 @@ class AlertStage:
         self.alerts = app.topic(topics.ALERTS.name, partitions=1, **RAW_RECORDS)
         sqlite_folder(settings.alert_url)
         self._thread = ThreadPoolExecutor(1, "alerts")
-        self.store = AlertStore(settings.alert_url, plan, lambda episode: words_for(plan, episode))
+        self.plan = plan
+        self._lease: Lease | None = None
+        self._store: AlertStore | None = None
+        self._renewed_at = 0.0
         self._order = asyncio.Lock()
         self._waiting: dict[str, list[faust.EventT[bytes]]] = {"changes": [], "commands": []}
         self._wake = asyncio.Event()
@@ -71,9 +77,53 @@ class AlertStage:
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
 
+    # ---- one at a time ------------------------------------------------------------------------------------------------
+
+    @property
+    def store(self) -> AlertStore:
+        assert self._store is not None, "the lease is not held yet"
+        return self._store
+
+    async def prepare(self) -> None:
+        """Returns when this stage is the active one: only then may it join the group. Until then it is a hot standby."""
+        loop = asyncio.get_running_loop()
+        said = False
+        while self._store is None:
+            try:
+                token = await self._in_thread(self._take_lease)
+            except OperationalError as error:
+                log.warning("cannot reach %s: %s", make_url(self.settings.alert_url).render_as_string(), error.orig)
+                token = None
+            if token is None:
+                if not said:
+                    log.info("alert: another stage is active; this one stands by")
+                    said = True
+                await asyncio.sleep(LOOK_S)
+                continue
+            self._renewed_at = loop.time()
+            self._store = await self._in_thread(
+                lambda held=token: AlertStore(  # type: ignore[misc]
+                    self.settings.alert_url, self.plan, lambda episode: words_for(self.plan, episode), held
+                )
+            )
+
+    def _take_lease(self) -> int | None:
+        if self._lease is None:
+            self._lease = Lease(self.settings.alert_url, WallClock().now_us)
+        return self._lease.take()
+
+    async def _renew(self) -> None:
+        """Raises FencedError when another stage has the lease."""
+        loop = asyncio.get_running_loop()
+        if self._lease is not None and loop.time() - self._renewed_at >= RENEW_S:
+            self._renewed_at = loop.time()
+            if not await self._in_thread(self._lease.renew):
+                raise FencedError("another alert stage holds the lease")
+
     # ---- positions ----------------------------------------------------------------------------------------------------
 
     async def assigned(self, tps: set[Any]) -> None:
+        await self.prepare()
         positions = await self._in_thread(self.store.positions)
         for tp in tps:
             if tp.topic in (topics.EPISODES.name, topics.COMMANDS.name):
@@ -168,6 +218,7 @@ class AlertStage:
         self._ticked_us = self.clock.now_us()
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
+            await self._renew()
             await self._look_for_ticks()
             silent = loop.time() - self._ticked_at > STALLED_AFTER_S
             async with self._order:
@@ -204,8 +255,14 @@ class AlertStage:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._mark_published()
-        await self._in_thread(self.store.close)
+        if self._store is not None:
+            await self._mark_published()
+            await self._in_thread(self._store.close)
+        if self._lease is not None:
+            if self._store is not None:
+                with contextlib.suppress(OperationalError):  # it runs out by itself
+                    await self._in_thread(self._lease.release)
+            await self._in_thread(self._lease.close)
         self._thread.shutdown()
 
 

@@ -41,7 +41,7 @@ class FencedError(Exception):
 class AlertStore:
     """One writer, not thread-safe. `words`: the sentence for an episode. Raises sqlalchemy's errors when the database fails.
 
-    Opening it takes it over from whoever had it. `token`: what the lease gave (`lease.take`), None: the next one."""
+    `token`: what the lease gave (`lease.Lease.take`). None: opening it takes it over from whoever had it."""
 
     def __init__(
         self, url: str, plan: CompiledPlan, words: Callable[[Episode], Words], token: int | None = None
@@ -56,7 +56,8 @@ class AlertStore:
         self._outbox = Outbox(plan, dialect, self._decider.without_episode)
         with self._engine.begin() as tx:
             self._token = token if token is not None else _numbers(tx).get("token", 0) + 1
-            tx.execute(self._upserts["numbers"], {"name": "token", "value": self._token})
+            if token is None:
+                tx.execute(self._upserts["numbers"], {"name": "token", "value": self._token})
             if older:
                 rows = [row_of(decode_alert(data)) for (data,) in tx.execute(sa.select(alerts.c.data))]
                 for row in rows:
@@ -88,11 +89,10 @@ class AlertStore:
         with self._engine.connect() as tx:
             return Turn(tx, {}, {}).get(alert_id)
 
-    def alert_of(self, episode: str) -> Alert | None:
-        """The alert that this episode of the ledger has; None: see `held_reasons`."""
+    def alerts_of(self) -> dict[str, str]:
+        """episode -> its alert, told or held; of what is not here see `held_reasons`."""
         with self._engine.connect() as tx:
-            name = tx.execute(sa.select(episodes.c.alert).where(episodes.c.episode == episode)).scalar()
-            return None if name is None else Turn(tx, {}, {}).get(name)
+            return {episode: alert for episode, alert in tx.execute(sa.select(episodes.c.episode, episodes.c.alert))}  # noqa: C416  # rows
 
     def held_reasons(self) -> dict[str, str]:
         """episode -> why nobody was told, the newest reason. What has an alert that was told is not among them."""
@@ -188,7 +188,7 @@ class AlertStore:
         """`now_us`: the instant of its decisions; None: it makes none."""
         with self._engine.begin() as tx:
             positions = {(topic, p): (following, epoch) for topic, p, following, epoch in tx.execute(t.POSITIONS)}
-            turn = Turn(tx, _numbers(tx), positions, self._upserts["alerts"])
+            turn = Turn(tx, _numbers(tx, t.NUMBERS_LOCKED), positions, self._upserts["alerts"])
             if turn.number("token") != self._token:
                 raise FencedError("another alert stage has opened this store")
             yield turn
@@ -223,5 +223,5 @@ class AlertStore:
                 turn.tx.execute(statement, parameters)
 
 
-def _numbers(tx: sa.Connection) -> dict[str, int]:
-    return {name: value for name, value in tx.execute(t.NUMBERS)}  # noqa: C416  # rows are no pairs for dict()
+def _numbers(tx: sa.Connection, statement: Any = t.NUMBERS) -> dict[str, int]:
+    return {name: value for name, value in tx.execute(statement)}  # noqa: C416  # rows are no pairs for dict()

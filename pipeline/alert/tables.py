@@ -60,6 +60,9 @@ numbers = sa.Table(
 )  # fmt: skip
 
 NUMBERS = sa.select(numbers.c.name, numbers.c.value)
+NUMBERS_LOCKED = (
+    NUMBERS.with_for_update()
+)  # the token cannot change before the transaction ends; SQLite has one writer anyway
 POSITIONS = sa.select(inbox.c.topic, inbox.c.partition, inbox.c.next, inbox.c.epoch)
 ALERTS_OF = sa.select(episodes.c.alert).where(episodes.c.episode.in_(sa.bindparam("ids", expanding=True))).distinct()
 ALERT = sa.select(alerts.c.data).where(alerts.c.id == sa.bindparam("wanted"))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import tempfile
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,14 @@ from typing import Any
 import msgspec
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from pipeline.alert.acts import OUTCOMES
 from pipeline.alert.policy import OWN_RULES, ROOM, WINDOW_US, is_grave
@@ -22,6 +27,7 @@ from pipeline.model.alert import AlertEvent
 from pipeline.model.episode import Episode, Ledger
 from pipeline.plan.model import CompiledPlan, Convoy
 from tests.alert.builders import HOUR, MINUTE, WORDS, at, batch, change, command, episode, sos
+from tests.alert.servers import afresh, postgres
 from tests.detect.plans import RULES, plan
 
 SEVERITIES = st.sampled_from(["critical", "high", "medium", "low"])
@@ -66,7 +72,7 @@ class Book(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory(dir=MEMORY)
-        self.file = Path(self.folder.name) / "alerts.db"
+        self.url = self.place()
         self.plan = world()
         self.ledger, self.modes = Ledger(), dict[str, Any]()
         self.gone: list[Episode] = []
@@ -78,7 +84,10 @@ class Book(RuleBasedStateMachine):
         self.store = self.open()
 
     def open(self) -> AlertStore:
-        return AlertStore(f"sqlite:///{self.file}", self.plan, lambda _: WORDS)
+        return AlertStore(self.url, self.plan, lambda _: WORDS)
+
+    def place(self) -> str:
+        return f"sqlite:///{self.folder.name}/alerts.db"
 
     def teardown(self) -> None:
         self.store.close()
@@ -320,8 +329,7 @@ class Book(RuleBasedStateMachine):
     @invariant()
     def every_ledger_row_has_one_alert_or_one_reason(self) -> None:
         """I2."""
-        with closing(sqlite3.connect(self.file)) as db:
-            mapped = dict(db.execute("select episode, alert from episodes"))
+        mapped = self.store.alerts_of()
         reasons, known = self.store.held_reasons(), self.known
         for name in self.ledger.episodes:
             told = name in mapped and not known[mapped[name]].held
@@ -393,8 +401,7 @@ class Book(RuleBasedStateMachine):
 
     @invariant()
     def what_goes_on_is_not_shown_as_over(self) -> None:
-        with closing(sqlite3.connect(self.file)) as db:
-            mapped = dict(db.execute("select episode, alert from episodes"))
+        mapped = self.store.alerts_of()
         for of in self.active:
             a = self.known.get(mapped.get(of.id, ""))
             if a is not None and a.closed_at_us is None:
@@ -419,3 +426,20 @@ TestBook = Book.TestCase
 TestBook.settings = settings(
     max_examples=EXAMPLES, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
+
+
+class OnServer(Book):
+    """The same in PostgreSQL."""
+
+    server = ""
+
+    def place(self) -> str:
+        afresh(self.server)
+        return self.server
+
+
+def test_the_book_in_postgresql() -> None:
+    with postgres() as url:
+        OnServer.server = url
+        of = settings(max_examples=4, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
+        run_state_machine_as_test(OnServer, settings=of)
