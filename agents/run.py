@@ -94,10 +94,29 @@ def app_id(name: str, settings: Settings) -> str:
     return "rahdar-desk-" + re.sub(r"[^A-Za-z0-9]+", "-", urlsplit(settings.desk_url).netloc)
 
 
+async def _prepared(stage: Stage, stop: asyncio.Event) -> bool:
+    """A stage of which one at a time may work waits here until it is the one. False: it was stopped before."""
+    prepare: Callable[[], Awaitable[None]] | None = getattr(stage, "prepare", None)
+    if prepare is None:
+        return True
+    waiting, stopping = asyncio.ensure_future(prepare()), asyncio.ensure_future(stop.wait())
+    await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if waiting.done():
+        waiting.result()
+        return True
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    return False
+
+
 async def _run_app(name: str, settings: Settings, plan: CompiledPlan, clock: Clock, stop: asyncio.Event) -> None:
     """Run one stage until `stop`; a crash of the app ends the process, so that its offsets stay where they are."""
     app = make_app(app_id(name, settings), settings.log_url)
     stage = BUILDERS[name](app, settings, plan, clock)
+    if not await _prepared(stage, stop):
+        await stage.stopped()
+        return
     await app.start()
     await stage.started()
     log.info("%s: ready", name)
