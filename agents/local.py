@@ -16,6 +16,8 @@ from pathlib import Path
 import psutil
 
 from agents.supervise import Supervisor
+from pipeline.ingest.acl import NOTIFY
+from pipeline.ingest.authority import write_private
 from pipeline.ingest.credentials import write_machine_credentials
 from pipeline.plan.load import load_plan
 
@@ -59,12 +61,13 @@ class LocalStack:
         """A password for every login of the plan, made once. The clear ones stay in a file that only we can read."""
         clear = self.directory / "demo-passwords.json"
         known: dict[str, str] = json.loads(clear.read_text()) if clear.exists() else {}
-        wanted = {*self.compiled.logins, *self.more_logins}
+        wanted = {*self.compiled.logins, *self.more_logins, NOTIFY}
         if missing := wanted - known.keys():
             known |= {login: secrets.token_urlsafe(18) for login in sorted(missing)}
             clear.touch(mode=0o600)
             clear.write_text(json.dumps(known))
             write_machine_credentials(self.directory / "mqtt-passwords", known)
+            write_private(self.directory / "notify-password", known[NOTIFY])
         return known
 
     @property
@@ -90,6 +93,7 @@ class LocalStack:
             "RAHDAR_DESK_URL": self.desk_url,
             "RAHDAR_VAR": str(d / "var"),
             "RAHDAR_MQTT_PASSWORDS_FILE": str(d / "mqtt-passwords"),
+            "RAHDAR_NOTIFY_PASSWORD_FILE": str(d / "notify-password"),
             "RAHDAR_OPERATORS_FILE": str(d / "operators.yaml"),
             "RAHDAR_SPEED": repr(self.speed),
         }

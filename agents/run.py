@@ -25,12 +25,18 @@ from pipeline.settings import Settings
 
 log = logging.getLogger("rahdar.run")
 
-STAGES = ("ingest", "normalise", "detect", "alert", "record", "desk")
+STAGES = ("ingest", "normalise", "detect", "alert", "record", "notify", "desk")
 
 # Which stages share a process when everything runs on one machine. Detect is beside normalise because a record that one has
 # written the other reads at once; ingest is alone because nothing may delay a PUBACK; the desk because people's browsers must not
-# delay an alert.
-GROUPS: tuple[tuple[str, ...], ...] = (("ingest",), ("normalise", "detect"), ("alert", "record"), ("desk",))
+# delay an alert; notify because what it speaks to may hang.
+GROUPS: tuple[tuple[str, ...], ...] = (
+    ("ingest",),
+    ("normalise", "detect"),
+    ("alert", "record"),
+    ("notify",),
+    ("desk",),
+)
 
 SWITCH_S = 0.000_5
 """How long a thread that computes may keep the others of its process waiting: a transaction of a dozen statements asks for the
@@ -72,6 +78,12 @@ def _record(app: faust.App, settings: Settings, plan: CompiledPlan, clock: Clock
     return record_stage(app, settings, plan)
 
 
+def _notify(app: faust.App, settings: Settings, plan: CompiledPlan, clock: Clock) -> Stage:
+    from agents.notify import notify_stage
+
+    return notify_stage(app, settings, plan, clock)
+
+
 def _desk(app: faust.App, settings: Settings, plan: CompiledPlan, clock: Clock) -> Stage:
     from agents.desk import desk_stage
 
@@ -83,6 +95,7 @@ BUILDERS: dict[str, type_build] = {
     "detect": _detect,
     "alert": _alert,
     "record": _record,
+    "notify": _notify,
     "desk": _desk,
 }
 

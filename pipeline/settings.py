@@ -34,6 +34,27 @@ class Settings(BaseSettings):
     mqtt_tls_ca_file: Path | None = None
     operators_file: Path | None = None
     """YAML: name, role, argon2 hash. Who may log in to the desk."""
+    addresses_file: Path | None = None
+    """Lines `name: address`, readable by us alone: where the roster's people are reached (docs/alerts.md)."""
+    link_secret_file: Path | None = None
+    """Signs the links and codes in messages; desk and notify need the same one. Without: made once under `var`."""
+    notify_name: str = ""
+    """Of this notify process: what it had under lease when it died it takes back at once. Without: host and `var`."""
+    notify_password_file: Path | None = None
+    """First line: the broker's password of the login `rahdar-notify`, for the downlink; or a certificate:"""
+    notify_cert_file: Path | None = None
+    notify_key_file: Path | None = None
+    downlink_key_file: Path | None = None
+    """Ed25519, PEM: signs the downlink. Without: made once under `var`."""
+    mqtt_register: Path | None = None
+    """The folder of `rahdar device`, when devices are in shards: whose downlink is where."""
+    gsm_device: str = ""
+    """A modem's serial line, as /dev/ttyUSB2."""
+    tak_url: str = ""
+    """`tcp://HOST:PORT` or `tls://HOST:PORT` of a TAK server."""
+    tak_ca_file: Path | None = None
+    tak_cert_file: Path | None = None
+    tak_key_file: Path | None = None
     basemap_url: str | None = None
     """Optional PMTiles or XYZ source on this host for the map's background."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from pipeline.cli import BadInput, Unreachable
 from pipeline.settings import Settings
 
-STAGES = ("ingest", "normalise", "detect", "alert", "record", "desk", "all")
+STAGES = ("ingest", "normalise", "detect", "alert", "record", "notify", "desk", "all")
 
 
 def read_settings(env_file: Path | None = None) -> Settings:
@@ -45,7 +45,7 @@ def set_up_logging(level: str = "INFO") -> None:
     "--env-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Settings, one NAME=value a line."
 )
 def run(stages: tuple[str, ...], env_file: Path | None) -> None:
-    """Run the stages of the pipeline: ingest, normalise, detect, alert, record, desk; or all."""
+    """Run the stages of the pipeline: ingest, normalise, detect, alert, record, notify, desk; or all."""
     settings = read_settings(env_file)
     set_up_logging(settings.log_level)
     if "all" in stages:

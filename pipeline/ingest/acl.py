@@ -11,6 +11,7 @@ SPOKEN = (*FORMATS, "receipt")
 OWNTRACKS = ("event", "waypoint", "waypoints", "status", "dump", "steps", "card")
 NOTIFY = "rahdar-notify"
 """A login of our own; no device may have one that begins like it."""
+RECEIPTS = "v1/+/+/receipt"
 SHARDS = ("0", "owntracks")
 """Of a small fleet: one of `v1`, and OwnTracks' own topics. The bridge's login for a shard is the shard's name (see `mosquitto_acl`)."""
 
@@ -27,7 +28,14 @@ def may_publish(login: str, topic: str) -> bool:
     return login_of(topic) == login
 
 
+def may_send_down(login: str, topic: str) -> bool:
+    """Our own notifier alone: a device must not write another one's downlink, nor its own."""
+    return login == NOTIFY and "+" not in topic and _DOWN.match(topic) is not None
+
+
 def may_subscribe(login: str, topic_filter: str) -> bool:
+    if login == NOTIFY:
+        return topic_filter == RECEIPTS
     found = _DOWN.match(topic_filter)
     return found is not None and found[1] == login
 
@@ -52,7 +60,14 @@ def mosquitto_acl(shut_out: Iterable[str] = ()) -> str:
     The bridge is called like its shard, so that its right to read is a pattern too. What is given to a user by name Mosquitto forgets,
     for sessions whose client is away, at every SIGHUP: it then acknowledges what is published and keeps it for nobody.
     """
-    lines = ["# Made by `rahdar device`; changed there.", "", f"user {NOTIFY}", "topic write v1/+/+/down", ""]
+    lines = [
+        "# Made by `rahdar device`; changed there.",
+        "",
+        f"user {NOTIFY}",
+        "topic write v1/+/+/down",
+        f"topic read {RECEIPTS}",
+        "",
+    ]
     for login in sorted(shut_out):
         lines += [f"user {login}", "topic deny #", ""]
     lines += ["# devices: their own topics"]

@@ -27,7 +27,7 @@ from amqtt.mqtt.packet import DISCONNECT, PINGREQ, SUBSCRIBE, UNSUBSCRIBE, MQTTF
 from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
 from amqtt.session import Session
 
-from pipeline.ingest.acl import may_publish, may_subscribe
+from pipeline.ingest.acl import NOTIFY, may_publish, may_send_down, may_subscribe
 from pipeline.ingest.authority import AuthorityError, read_revoked
 from pipeline.ingest.credentials import LOGIN, Verifier
 from pipeline.ingest.intake import Intake, RateLimitedError
@@ -121,6 +121,9 @@ class Handler(BrokerProtocolHandler):  # type: ignore[misc]  # amqtt has no type
         login = session.username or ""
         if message.qos == 2:
             raise PacketError("qos2")
+        if may_send_down(login, message.topic):
+            await self._sent_down(message)
+            return
         if not may_publish(login, message.topic):
             raise PacketError("acl")
         if len(message.payload) > PAYLOAD_BYTES:
@@ -135,6 +138,10 @@ class Handler(BrokerProtocolHandler):  # type: ignore[misc]  # amqtt has no type
             done.set_result(0)
             self._owe(message.packet_id, done)
             return
+        if message.topic.endswith(
+            "/receipt"
+        ):  # the notifier waits for it; it is also kept like any other word of a device
+            await broker.internal_message_broadcast(message.topic, message.payload, 1)
         await broker.intake.room()
         kept = broker.intake.put(login, message.topic, message.payload)
         if kept.done() and isinstance(kept.exception(), RateLimitedError):
@@ -143,6 +150,15 @@ class Handler(BrokerProtocolHandler):  # type: ignore[misc]  # amqtt has no type
         while len(self._owed) > UNACKNOWLEDGED:
             self._paid.clear()
             await self._paid.wait()
+
+    async def _sent_down(self, message: Any) -> None:
+        """From the notifier to whoever subscribed. It asks for a receipt and sends again, so nothing of it is kept here."""
+        if message.payload and len(message.payload) <= PAYLOAD_BYTES:
+            await self.broker.internal_message_broadcast(message.topic, message.payload, 1)
+        if message.packet_id is not None:
+            done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            done.set_result(0)
+            self._owe(message.packet_id, done)
 
     def _owe(self, packet_id: int, kept: asyncio.Future[int]) -> None:
         self._owed.append((packet_id, kept))
@@ -341,7 +357,9 @@ class EmbeddedBroker(Broker):  # type: ignore[misc]  # amqtt has no types
                 self._tell_link(login, b"offline")
 
     def _tell_link(self, login: str, state: bytes) -> None:
-        """The broker's own word on who is there. Nobody waits for it; a full disk may cost it."""
+        """The broker's own word on who is there. Nobody waits for it; a full disk may cost it. Of our notifier it says nothing."""
+        if login == NOTIFY:
+            return
         self.spool.append(login, LINK_TOPIC + login, state).add_done_callback(lambda kept: kept.exception())
 
     # ---- what devices may do --------------------------------------------------------------------------------------------

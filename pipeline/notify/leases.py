@@ -152,6 +152,12 @@ class Leases:
                 tx.execute(sa.update(outbox).where(outbox.c.id == row.id).values(**values))
             return len(rows)
 
+    def awaited(self, prefix: str) -> list[str]:
+        """Receipts of this kind whose report has not come: a channel that starts again asks for them."""
+        with self._looking.connect() as look:
+            found = sa.select(outbox.c.receipt).where(outbox.c.state == "accepted", outbox.c.receipt.startswith(prefix))
+            return list(look.execute(found).scalars())
+
     def sent_to(self, person: str, since_us: int) -> list[tuple[str, int]]:
         """(alert, revision) of what may have reached this person, newest first: what an answer may be about."""
         reached = sa.or_(outbox.c.touched, outbox.c.state.in_(("sending", "accepted", "sent")))

@@ -51,7 +51,7 @@ def message_of(alert: Alert, kind: str, now_us: int) -> Message:
     return Message(
         alert=alert.id, revision=alert.revision, kind=kind, severity=alert.severity, rule=alert.rule, subject=alert.subject,
         region=alert.region, text=text, response=alert.response, lat=alert.lat, lon=alert.lon, at_us=now_us,
-        began_us=alert.began_at_us, expires_us=now_us + DOWN_EXPIRES_US if kind == "downlink" else 0,
+        began_us=alert.began_at_us, expires_us=now_us + DOWN_EXPIRES_US if kind in ("downlink", "correction") else 0,
     )  # fmt: skip
 
 

@@ -228,7 +228,7 @@ class Outbox:
                 if row.state == "sent":
                     steps.append(Step("told", row.kind.upper() if row.kind != "alert" else "RECEIPT", alert, said))
                 elif row.kind == "downlink":
-                    steps.append(Step("escalated", "VEHICLE_NOT_REACHED", alert, said))
+                    steps.append(Step("noted", "VEHICLE_NOT_REACHED", alert, said))
                 else:
                     steps.append(Step("escalated", "SEND_FAILED", alert, said))
             if row.state == "failed" and row.kind != "downlink":

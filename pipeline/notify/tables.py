@@ -53,5 +53,8 @@ def open_engine(url: str) -> tuple[sa.Engine, sa.Engine]:
             looks = connection.get_execution_options().get("looks", False)
             connection.exec_driver_sql("BEGIN" if looks else "BEGIN IMMEDIATE")
 
-    metadata.create_all(engine)
+    try:
+        metadata.create_all(engine)
+    except (sa.exc.ProgrammingError, sa.exc.IntegrityError):  # PostgreSQL: the alert stage made them in the same moment
+        metadata.create_all(engine)
     return engine, engine.execution_options(looks=True)
