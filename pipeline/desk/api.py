@@ -38,6 +38,7 @@ LONGEST_SHELF_MIN = 8 * 60
 class Health(BaseModel):
     ok: bool
     data_age_s: float | None
+    listening: bool = True  # ingest says in its Ticks that it misses nothing
 
 
 @router.get("/health")
@@ -47,7 +48,7 @@ def health(s: Desk) -> Health:
     if not newest:
         return Health(ok=False, data_age_s=None)
     age_us = max(0, s.clock.now_us() - newest)
-    return Health(ok=age_us <= s.stale_after_us(), data_age_s=round(age_us / 1_000_000, 1))
+    return Health(ok=age_us <= s.stale_after_us(), data_age_s=round(age_us / 1_000_000, 1), listening=s.live.healthy)
 
 
 @router.get("/session")

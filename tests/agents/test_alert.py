@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from agents.alert import alert_stage
-from agents.transport import declare_topics, make_app, read_topic
+import pytest
+
+from agents.alert import TICK_KEY, alert_stage
+from agents.transport import RAW_RECORDS, declare_topics, make_app, read_topic
 from pipeline.alert.store import AlertStore
-from pipeline.clock import SetClock
+from pipeline.clock import SetClock, WallClock
 from pipeline.model import topics
 from pipeline.model.alert import decode_event
+from pipeline.model.observation import Tick
+from pipeline.model.wire import NO_FIXES, ObservationBatch, Placed, encode_observations
 from pipeline.settings import Settings
 from tests.alert.builders import WORDS, at, batch, change, episode
-from tests.detect.plans import plan
+from tests.detect.plans import plan, setting
 
 MANY = 2100  # more than two pages of what the store gives out at a time
 
@@ -42,3 +46,33 @@ async def test_a_long_outage_of_the_log_passes_over_no_event(tmp_path: Path) -> 
         await app.stop()
         await stage.stopped()
     assert told == set(range(1, held + 1))
+
+
+@pytest.mark.parametrize("healthy", [True, False])
+async def test_an_ingest_that_says_it_misses_messages_is_as_good_as_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, healthy: bool
+) -> None:
+    monkeypatch.setattr("agents.alert.STALLED_AFTER_S", 1.5)
+    monkeypatch.setattr("agents.alert.LOOK_EVERY_S", 0.1)
+    settings = Settings(log_url=f"log://{tmp_path}/log", alert_url=f"sqlite:///{tmp_path}/alert.db", partitions=1)
+    await declare_topics(settings.log_url, topics.ALL, settings.partitions)
+    app = make_app("rahdar-alert", settings.log_url)
+    stage = alert_stage(app, settings, plan(rules={"pipeline.stalled": setting("pipeline.stalled")}), WallClock())
+    observations = app.topic(topics.OBSERVATIONS.name, partitions=1, **RAW_RECORDS)
+    opened = False
+    await app.start()
+    try:
+        for _ in range(40):
+            tick = Placed(0, Tick(source="a", at_us=WallClock().now_us(), healthy=healthy))
+            value = encode_observations(ObservationBatch(NO_FIXES, (tick,), "", "test", "a"))
+            await (await observations.send(key=TICK_KEY, value=value, partition=0))
+            await asyncio.sleep(0.1)
+            async for _, _, event in read_topic(settings.log_url, topics.ALERTS.name, 0):
+                told = decode_event(event or b"")
+                opened = opened or (told.transition, told.alert.rule) == ("opened", "pipeline.stalled")
+            if opened:
+                break
+    finally:
+        await app.stop()
+        await stage.stopped()
+    assert opened is not healthy

@@ -141,6 +141,7 @@ async def test_a_receiver_in_trouble_is_passed_on(desk: Desk, web: httpx.AsyncCl
     await enter(desk, web)
     desk.tick(healthy=False)
     assert (await web.get("/api/snapshot")).json()["clock"]["healthy"] is False
+    assert (await web.get("/api/health")).json()["listening"] is False
 
 
 @pytest.mark.parametrize(("last", "first"), [("abcd-1", "alert"), ("other-1", "snapshot"), ("abcd-99", "snapshot")])
