@@ -27,6 +27,9 @@ from agents.transport.groups import share_out
 log = logging.getLogger("rahdar.kafka")
 
 VERSION = 1
+FETCH_WAIT_MS = 30
+"""A partition whose records are on hand is not in the fetch that is under way, and there is one at a time for each broker: the next record
+of a busy partition waits until the broker has answered for the idle ones. Faust has that take 1.5 s."""
 
 
 class Had(msgspec.Struct, frozen=True, array_like=True):
@@ -91,6 +94,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         made: Any = super()._create_worker_consumer(transport)
+        made._fetch_max_wait_ms = FETCH_WAIT_MS
         if self._assignor is not self.app.assignor:  # tables need Faust's own
             self._assignor = CellAssignor()
             made._partition_assignment_strategy = [self._assignor]
