@@ -31,6 +31,9 @@ from pipeline.model.alert import AlertEvent, decode_command, encode_event
 from pipeline.model.episode import decode_changes
 from pipeline.model.observation import Tick
 from pipeline.model.wire import WireError, decode_observations
+from pipeline.people.chains import alert_chain
+from pipeline.people.heads import FOLDER
+from pipeline.people.keeper import HeadKeeper
 from pipeline.plan.model import CompiledPlan
 from pipeline.settings import Settings
 
@@ -63,6 +66,7 @@ class AlertStage:
         self._lease: Lease | None = None
         self._store: AlertStore | None = None
         self._renewed_at = 0.0
+        self._heads = HeadKeeper([alert_chain(settings.alert_url)], settings.var / FOLDER)
         self._order = asyncio.Lock()
         self._waiting: dict[str, list[faust.EventT[bytes]]] = {"changes": [], "commands": []}
         self._wake = asyncio.Event()
@@ -249,6 +253,7 @@ class AlertStage:
 
     async def started(self) -> None:
         """The work begins when partitions are assigned."""
+        self._heads.start()
 
     async def stopped(self) -> None:
         tasks = [task for task in (self._worker, self._watcher) if task is not None]
@@ -264,6 +269,7 @@ class AlertStage:
                     await self._in_thread(self._lease.release)
             await self._in_thread(self._lease.close)
         self._thread.shutdown()
+        await asyncio.to_thread(self._heads.stop)
 
 
 def _place(event: faust.EventT[bytes], decode: Callable[[bytes], T]) -> tuple[str, int, int, T | None]:

@@ -26,8 +26,12 @@ from pipeline.desk.where import Whereabouts
 from pipeline.model import topics
 from pipeline.model.alert import Command, decode_event, encode_command
 from pipeline.model.wire import WireError, decode_observations
+from pipeline.notify.links import SECRET_FILE, read_secret
 from pipeline.people.audit import FILE_NAME as AUDIT
 from pipeline.people.audit import AuditLog
+from pipeline.people.chains import people_chain
+from pipeline.people.heads import FOLDER
+from pipeline.people.keeper import HeadKeeper
 from pipeline.people.lockout import Lockout
 from pipeline.people.tokens import TokenStore
 from pipeline.plan.geojson import plan_geojson
@@ -54,6 +58,7 @@ class DeskStage:
         self.tokens = TokenStore(settings.var / FILE_NAME)
         self.lockout = Lockout(settings.var / FILE_NAME)
         self.audit = AuditLog(settings.var / AUDIT)
+        self.heads = HeadKeeper([people_chain(settings.var)], settings.var / FOLDER)
         self.services = Services(
             live=LiveState(plan),
             feed=Feed(secrets.token_hex(4)),
@@ -71,6 +76,7 @@ class DeskStage:
             story=Story(settings.var),
             secure=(settings.desk_public_url or settings.desk_url).startswith("https://"),
             basemap_url=settings.basemap_url,
+            link_secret=read_secret(settings.link_secret_file or settings.var / SECRET_FILE),
             speed=settings.speed,
         )
         self.pump = Pump(self.services)
@@ -113,6 +119,7 @@ class DeskStage:
         fixes = await asyncio.to_thread(self.reader.latest_fixes)
         events = await asyncio.to_thread(self.reader.last_alert_events)
         self.services.live.load(fixes, events)
+        self.heads.start()
         await self.server.start()
         self._pumping = asyncio.ensure_future(self.pump.run())
         log.info("desk: ready on %s", self.settings.desk_url)
@@ -124,6 +131,7 @@ class DeskStage:
             await asyncio.gather(self._pumping, return_exceptions=True)
         for store in (self.sessions, self.tokens, self.lockout, self.audit):
             store.close()
+        await asyncio.to_thread(self.heads.stop)
 
 
 def desk_stage(app: faust.App, settings: Settings, plan: CompiledPlan, clock: Clock) -> DeskStage:

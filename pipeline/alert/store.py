@@ -7,7 +7,6 @@ token: whoever opens the store after us makes us stop.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -25,6 +24,7 @@ from pipeline.model.alert import Alert, AlertEvent, Command
 from pipeline.model.episode import ChangeBatch, Episode, episode_id
 from pipeline.notify import tables as notify_tables
 from pipeline.notify.outbox import Outbox
+from pipeline.people.chain import FIRST_BEFORE, link
 from pipeline.plan.model import CompiledPlan
 
 __all__ = ["AlertStore", "FencedError", "Turn", "about", "region_of"]
@@ -111,12 +111,12 @@ class AlertStore:
 
     def audit_fault(self) -> int | None:
         """The number of the first entry whose hash does not follow from those before it; None: the chain is whole."""
-        before = b""
+        before = FIRST_BEFORE
         with self._engine.connect() as tx:
             for n, entry, hashed in tx.execute(sa.select(audit.c.n, audit.c.entry, audit.c.hash).order_by(audit.c.n)):
                 if not isinstance(entry, bytes):  # put there by other hands: SQLite's columns take any type
                     return int(n)
-                before = hashlib.sha256(before + entry).digest()
+                before = link(before, entry)
                 if before != hashed:
                     return int(n)
         return None

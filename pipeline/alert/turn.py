@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +12,7 @@ import sqlalchemy as sa
 from pipeline.alert import tables as t
 from pipeline.alert.policy import OWN_RULES, is_grave
 from pipeline.model.alert import Alert, AlertEvent
+from pipeline.people.chain import FIRST_BEFORE, link
 
 encode = msgspec.msgpack.Encoder().encode
 decode_alert = msgspec.msgpack.Decoder(Alert).decode
@@ -134,8 +134,8 @@ class Turn:
     def audit(self, entry: dict[str, Any]) -> None:
         if self.last_audit is None:
             last = self.tx.execute(t.LAST_AUDIT).first()
-            self.last_audit = (last[0], last[1]) if last else (0, b"")
+            self.last_audit = (last[0], last[1]) if last else (0, FIRST_BEFORE)
         n, before = self.last_audit
         data = orjson.dumps(entry, option=orjson.OPT_SORT_KEYS)
-        self.last_audit = n + 1, hashlib.sha256(before + data).digest()
+        self.last_audit = n + 1, link(before, data)
         self.entries.append({"n": n + 1, "entry": data, "hash": self.last_audit[1]})
