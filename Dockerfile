@@ -1,5 +1,5 @@
-# Rahdar's stages, from Debian slim and the install script that CI runs. `docker compose build` is all that is needed; without a
-# network, lay the bundle's wheels into ./wheels and build with --build-arg PIP_NO_INDEX=1 (docs/deploy.md).
+# Rahdar's stages, from Debian slim and the install script that CI runs. `docker compose build` is all that is needed. Where Debian's
+# packages can be had but Python's cannot: lay a bundle's wheels into ./wheels and build with --build-arg PIP_NO_INDEX=1.
 ARG DEBIAN=debian:12.12-slim
 
 FROM ${DEBIAN} AS build

@@ -142,6 +142,10 @@ def _passwords(directory: Path) -> Iterator[Path]:
 
     yield from _once(directory / "grafana-admin.password", GRAFANA, lambda: secrets.token_urlsafe(24))
     yield from _once(directory / "watchdog.token", GRAFANA, lambda: secrets.token_urlsafe(32))
+    people = _folder(directory / "people", RAHDAR)
+    yield from _once(
+        people / "addresses", RAHDAR, lambda: "# NAME: ADDRESS, a line each; the names are those of the plan's roster"
+    )
     desk = _folder(directory / "desk", RAHDAR)
     operators = desk / "operators.yaml"
     if not operators.exists():

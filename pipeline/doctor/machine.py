@@ -29,7 +29,7 @@ from pipeline.settings import Settings
 
 LOW_PCT, FULL_PCT = 10.0, 3.0
 LOW_BYTES = 2 << 30
-OTHERS = ("RAHDAR_KAFKA_", "RAHDAR_TEST_", "RAHDAR_PARENT_", "RAHDAR_TOOLS_")
+OTHERS = ("RAHDAR_ADDRESS_", "RAHDAR_KAFKA_", "RAHDAR_TEST_", "RAHDAR_PARENT_", "RAHDAR_TOOLS_")
 """Read by scripts beside the program."""
 OF_COMPOSE = {"RAHDAR_HOST", "RAHDAR_PLAN_DIR", "RAHDAR_INFLUX_ORG", "RAHDAR_WATCHDOG_URL"}
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}

@@ -15,7 +15,7 @@ from tests.deploy.compose import PROFILES, ROOT, ask, config
 
 GIB = 1 << 30
 SERVERS = {"mosquitto", "influxdb", "grafana", "nginx"}
-STAGES = {"ingest", "worker", "alert", "desk"}
+STAGES = {"ingest", "worker", "alert", "notify", "desk"}
 WRITTEN_LATER = {"influx-writer.token", "influx-reader.token"}
 """By `rahdar influx setup`, which deploy/setup runs once InfluxDB is up (tests/cli/test_influx.py)."""
 
