@@ -117,7 +117,7 @@ def words_for(plan: CompiledPlan, episode: Episode) -> Words:
     place = since
     if isinstance(lat, float) and isinstance(lon, float):
         x, y = plan.projection.to_xy([lat], [lon])
-        hint = episode.object if episode.object in plan.routes else None
+        hint = episode.object if episode.object in plan.routes else episode.evidence.get("route")
         place = f"{where(plan, (float(x[0]), float(y[0])), hint).text}, {since}"
     else:
         lat = lon = None
@@ -146,4 +146,4 @@ def others(
         return f"Also {', '.join(names[:NAMED])}{more}"
     if lead.rule not in ("alerts.flood", "alerts.digest") and all(rule == lead.rule for rule, _ in rules):
         return f"With it {count} more, now over"
-    return f"{count} held: " + ", ".join(f"{n} {rule}" for rule, n in rules[:NAMED])
+    return f"{count} held: " + ", ".join(f"{n} {rule.replace('.', ' ')}" for rule, n in rules[:NAMED])

@@ -33,6 +33,8 @@ MINUTE_US = 60_000_000
 LONGEST_TRAIL_MIN = 12 * 60
 MOST_TRAIL_POINTS = 2000
 LONGEST_SHELF_MIN = 8 * 60
+BEHIND = ("id", "lead", "place", "severity", "held", "subject", "cleared_at_us")
+BEHIND_SHOWN = 50
 
 
 class Health(BaseModel):
@@ -146,6 +148,12 @@ async def trail(
     return {"vehicle": vehicle, "points": [p.row() for p in points]}
 
 
+@router.get("/budget")
+def budget(s: Desk, me: Somebody, view: Seen) -> dict[str, Any]:
+    """How many alerts there are, against what people can handle: the last 24 hours of these regions."""
+    return s.live.budget.view(s.clock.now_us(), s.live.open_alerts(), view.region)
+
+
 # ---- alerts -------------------------------------------------------------------------------------------------
 
 
@@ -174,6 +182,7 @@ async def alert_page(alert: Id, s: Desk, me: Somebody, view: Seen) -> dict[str, 
         "alert": view.alert_view(msgspec.to_builtins(a)),
         "timeline": [_step(steps[seq]) for seq in sorted(steps)],
         "nearest": near,
+        "behind": [{key: b[key] for key in BEHIND} for b in s.live.behind(alert) if view.alert(b)][:BEHIND_SHOWN],
         "params": dict(setting.params) if setting else {},
     }
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from pipeline.desk.budget import Budget
 from pipeline.model.alert import Alert, AlertEvent, decode_event, encode_event
 from pipeline.model.observation import Fix, Flag, Tick
 from pipeline.model.wire import ObservationBatch
@@ -79,6 +80,7 @@ class LiveState:
         self.fix_received_us = 0
         self.healthy = True
         self.seq = 0
+        self.budget = Budget()
         self._open: dict[str, dict[str, Any]] = {}
         self._closed: dict[str, dict[str, Any]] = {}
         self._history: dict[str, deque[bytes]] = {}  # as on the topic: a quarter of what the objects take
@@ -134,6 +136,7 @@ class LiveState:
     def apply_alert_event(self, event: AlertEvent) -> dict[str, Any] | None:
         """What the page must hear of it, or None when it is old news."""
         alert = event.alert
+        self.budget.apply(event)
         if event.seq <= self._alert_seq.get(alert.id, -1):
             return None
         self._alert_seq[alert.id] = event.seq
@@ -145,6 +148,9 @@ class LiveState:
             self._open[alert.id] = view
         else:
             self._open.pop(alert.id, None)
+            if alert.held:  # nobody was told of it: it takes no place from what people have closed
+                self._history.pop(alert.id, None)
+                return view
             self._closed[alert.id] = view
             while len(self._closed) > CLOSED_KEPT:
                 gone = next(iter(self._closed))
@@ -201,6 +207,11 @@ class LiveState:
 
     def open_alerts(self) -> list[dict[str, Any]]:
         return list(self._open.values())
+
+    def behind(self, alert_id: str) -> list[dict[str, Any]]:
+        """Those that are held because this one speaks for them, the newest first."""
+        found = [view for view in self._open.values() if view["under"] == alert_id and view["held"]]
+        return sorted(found, key=lambda view: -int(view["opened_at_us"]))
 
     def trail(self, vehicle: str, from_us: int) -> list[TrailPoint]:
         """What is remembered of it, and its newest position as the last point."""

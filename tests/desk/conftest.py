@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from pipeline.clock import WallClock
@@ -71,15 +73,17 @@ class Desk:
         at_us = self.clock.now_us() - int(age_s * 1_000_000)
         self.s.live.apply_tick(Tick(source="ingest", at_us=at_us, healthy=healthy))
 
-    def alert(self, alert_id: str = "a1", seq: int = 1) -> None:
+    def alert(self, alert_id: str = "a1", seq: int = 1, transition: Any = "opened", **state: Any) -> None:
         now_us = self.clock.now_us()
         alert = Alert(
             id=alert_id, rule="route.deviation", subject="c-1", object="", region="hazara", cell="", severity="high",
             text=f"{LEAD}. {PLACE}.", lead=LEAD, place=PLACE, response="Call the coach.", owner_post="desk",
             respond_within_us=60_000_000, began_at_us=now_us, opened_at_us=now_us,
         )  # fmt: skip
+        alert = msgspec.structs.replace(alert, **state)
+        reason = "BEGAN" if transition == "opened" else "BY_TEST"
         event = AlertEvent(
-            version=1, seq=seq, at_us=now_us, transition="opened", reason="BEGAN", actor="policy", alert=alert
+            version=1, seq=seq, at_us=now_us, transition=transition, reason=reason, actor="policy", alert=alert
         )
         Pump(self.s).alert(event)
 

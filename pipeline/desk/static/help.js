@@ -6,10 +6,10 @@ import { sign } from './fleet.js';
 import { named, t } from './words.js';
 import { showAt } from './map.js';
 
-const KEYS = [['j k', 'next, previous alert'], ['Enter', 'open it'], ['a', 'acknowledge'], ['n', 'note'], ['s', 'shelve'], ['c', 'close with its outcome'], ['/', 'search: call sign, place, alert'], ['m', 'show the whole map'], ['f', 'follow what is selected'], ['Esc', 'back'], ['?', 'these keys']];
+const KEYS = [['j k', 'next, previous alert'], ['Enter', 'open it'], ['a', 'acknowledge'], ['n', 'note'], ['s', 'shelve, or take off the shelf'], ['h', 'hand over'], ['c', 'close with its outcome'], ['b', 'how many alerts, against what people can handle'], ['/', 'search: call sign, place, alert'], ['m', 'show the whole map'], ['f', 'follow what is selected'], ['Esc', 'back'], ['?', 'these keys']];
 
 /** @param {...any} content */
-function open(...content) {
+export function open(...content) {
   const dialog = byId('dialog');
   dialog.replaceChildren(...content);
   if (!dialog.open) dialog.showModal();

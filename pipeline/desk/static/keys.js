@@ -5,6 +5,7 @@ import { select, store } from './store.js';
 import { act } from './actions.js';
 import { cursorOn, moveCursor } from './queue.js';
 import { follow, showAll } from './map.js';
+import { showBudget } from './budget.js';
 import { showKeys, showSearch } from './help.js';
 
 const current = () => (store.selected?.kind === 'alert' ? store.selected.id : store.selected ? null : store.cursor);
@@ -18,17 +19,18 @@ function press(key) {
     case 'k': case 'ArrowUp': moveCursor(-1); return true;
     case 'Enter': if (store.cursor && !store.selected) select({ kind: 'alert', id: store.cursor }); return true;
     case 'a':
-      if (a && id && section(a) === 'needs') void act(id, 'acknowledge').then((done) => { if (done) cursorOn(id); });
+      if (a && id && a.acknowledged_at_us == null && section(a) !== 'closed') void act(id, 'acknowledge').then((done) => { if (done) cursorOn(id); });
       return true;
-    case 'n': case 's': case 'c': {
+    case 'n': case 's': case 'h': case 'c': {
       if (!a || !id || section(a) === 'closed') return true;
       select({ kind: 'alert', id });
-      const button = { n: 0, s: 1, c: 3 }[key];
+      const button = { n: 0, s: 1, h: 2, c: 3 }[key];
       setTimeout(() => /** @type {any} */ (document.querySelectorAll('#drawer .acts > button:not(.primary)')[button])?.click(), 0);
       return true;
     }
     case 'm': showAll(); return true;
     case 'f': if (store.selected) follow(); return true;
+    case 'b': void showBudget(); return true;
     case '/': showSearch(); return true;
     case '?': showKeys(); return true;
     case 'Escape': document.body.classList.remove('showmap'); select(null); return true;

@@ -10,7 +10,8 @@ import { clock, now, roughly } from './time.js';
 import { blind, dataAge } from './topbar.js';
 import { arrow } from './icons.js';
 import { svg } from './dom.js';
-import { trailFeatures } from './trail.js';
+import { trail, trailFeatures } from './trail.js';
+import { evidenceSpan } from './answered.js';
 
 /** @type {any} */
 let map = null;
@@ -71,6 +72,7 @@ function moving() {
     const about = store.convoys.find((c) => c.id === a.subject);
     out.spots.push(feature('Point', [a.lon, a.lat], { alert: a.id, rank: SEVERITIES.indexOf(a.severity), icon: `s|${a.severity}|${fresh ? 'new' : ''}`, label: `t|${about ? named(about.name) : sign(a.subject)} ${t(short(a.rule))}|${a.severity}${fresh ? '' : '-ack'}` }));
   }
+  proof(out);
   stack([...out.vehicles, ...out.spots]);
   for (const c of store.convoys) {
     const lead = c.units.filter((/** @type {any} */ u) => u.m != null && store.positions.has(u.id)).sort((/** @type {any} */ a, /** @type {any} */ b) => b.m - a.m)[0];
@@ -80,6 +82,19 @@ function moving() {
   shown = new Set(Object.values(out).flat().flatMap((f) => [f.properties.icon, f.properties.label]));
   return Object.fromEntries(Object.entries(out).map(([name, list]) => [name, fc(list)]));
 }
+
+/** What proves the alert that is open: the fixes of its time with their accuracy, and the place that it names. @param {Record<string, any[]>} out */
+function proof(out) {
+  const a = store.selected?.kind === 'alert' ? store.alerts.get(store.selected.id) : null;
+  const span = evidenceSpan();
+  if (!a || !span) return;
+  const colour = token(`${a.severity}-fill`);
+  const fixes = trail.vehicle === vehicleOf(store.selected) ? trail.points.filter((p) => p[0] >= span[0] && p[0] <= span[1]) : [];
+  const every = Math.ceil(fixes.length / MOST_PROOFS) || 1;
+  for (const [, lat, lon, , accuracy] of fixes.filter((_, i) => i % every === 0)) out.accuracy.push(feature('Polygon', circle(lon, lat, Math.max(accuracy || 0, 5)), { colour }));
+  if (a.lat != null && a.lon != null) out.chosen.push(feature('Point', [a.lon, a.lat]));
+}
+const MOST_PROOFS = 120;
 const ROLES = { principal: 1, escort: 1, patrol: 1, logistics: 1 };
 
 function draw() {

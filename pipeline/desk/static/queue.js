@@ -1,7 +1,7 @@
 /** The queue: needs you, in hand, cleared. Rows are patched in place, and none moves while the pointer is over them. */
 import { attr, byId, el, order, say } from './dom.js';
-import { age, section, sections, who } from './alerts.js';
-import { now, clock, span } from './time.js';
+import { HELD, age, ownerOf, section, sections, who } from './alerts.js';
+import { now, clock, span, when } from './time.js';
 import { on, select, store, tell } from './store.js';
 import { shape } from './icons.js';
 import { t, whole } from './words.js';
@@ -10,8 +10,9 @@ import { blind } from './topbar.js';
 import { reporting, sign } from './fleet.js';
 
 const HOLD_MS = 6000;       // a pointer that rests longer than this is not about to click
-const TITLES = { needs: 'Needs you', hand: 'In hand', cleared: 'Cleared, not closed', closed: 'Last closed' };
-const CLOSED_SHOWN = 6;
+const TITLES = { needs: 'Needs you', hand: 'In hand', shelved: 'On the shelf', cleared: 'Cleared, not closed', held: 'Held: on record, nobody told', closed: 'Last closed' };
+/** How many rows of what nobody has to look at now. @type {Record<string, number>} */
+const SHOWN = { closed: 6, held: 5 };
 
 /** @type {Map<string, any>} */
 const rows = new Map();
@@ -43,13 +44,13 @@ function build() {
 /** @param {string} id */
 function makeRow(id) {
   const r = {
-    word: el('span', { class: 'word' }), tag: el('small', { class: 'dim tag' }), age: el('span', { class: 'age' }), lead: el('p', { class: 'lead' }), where: el('bdi', {}), owner: el('span', { class: 'owner' }),
+    word: el('span', { class: 'word' }), tag: el('small', { class: 'dim tag' }), age: el('span', { class: 'age' }), lead: el('p', { class: 'lead' }), others: el('p', { class: 'others' }), where: el('bdi', {}), owner: el('span', { class: 'owner' }),
     key: el('kbd', {}, 'a'), label: el('span', {}), fault: el('p', { class: 'fault', role: 'alert' }), shape: /** @type {any} */ (null), severity: '', node: /** @type {any} */ (null), button: /** @type {any} */ (null),
   };
   r.button = el('button', { onclick: (/** @type {Event} */ e) => { e.stopPropagation(); store.cursor = id; tell('cursor'); void act(id, 'acknowledge'); } }, r.label, r.key);
   r.node = el('li', { class: 'row', tabindex: '0', 'data-alert': id, onclick: () => select({ kind: 'alert', id }), onfocus: () => { if (store.cursor !== id) { store.cursor = id; tell('cursor'); } } },
     el('span', {}),
-    el('div', {}, el('div', { class: 'head' }, r.word, r.tag, r.age), r.lead, el('div', { class: 'foot' }, el('p', { class: 'place' }, r.where, r.owner), r.button), r.fault));
+    el('div', {}, el('div', { class: 'head' }, r.word, r.tag, r.age), r.lead, r.others, el('div', { class: 'foot' }, el('p', { class: 'place' }, r.where, r.owner), r.button), r.fault));
   return r;
 }
 
@@ -58,7 +59,7 @@ function patch(a) {
   let r = rows.get(a.id);
   if (!r) rows.set(a.id, (r = makeRow(a.id)));
   const part = section(a);
-  const state = part === 'needs' ? 'new' : part === 'hand' ? 'ack' : 'cleared';
+  const state = part === 'needs' ? 'new' : part === 'hand' || part === 'shelved' || part === 'held' ? 'ack' : 'cleared';
   if (r.severity !== a.severity) {
     r.severity = a.severity;
     r.shape = shape(a.severity);
@@ -68,14 +69,15 @@ function patch(a) {
   say(r.word, t(a.severity).toUpperCase());
   const pending = store.pending.get(a.id);
   const ended = a.cleared_at_us != null ? t('over, ') : '';
-  say(r.tag, ended + (a.late ? t('came late, ') : '') + t('not taken'));
+  say(r.tag, tag(a, part, ended));
+  say(r.others, whole(a.others || ''));
   say(r.lead, whole(a.lead));
   say(r.where, whole(a.place));
-  const owner = part === 'closed' ? [who(a.acknowledged_by), a.outcome].filter(Boolean).join(': ') : t(who(a.acknowledged_by));
+  const owner = part === 'closed' ? [who(a.acknowledged_by), a.outcome].filter(Boolean).join(': ') : t(who(ownerOf(a)));
   say(r.owner, owner ? ` · ${owner}` : '');
   say(r.label, pending && !pending.fault ? t('Sending…') : t('Acknowledge'));
   r.button.disabled = !!pending && !pending.fault;
-  r.button.hidden = !store.session.acts;
+  r.button.hidden = part === 'held' || part === 'shelved' || !store.session.acts;
   say(r.fault, pending?.fault || '');
   return r;
 }
@@ -84,7 +86,8 @@ function render() {
   if (!store.session) return;
   if (!parts) build();
   const parted = sections();
-  parted.closed = parted.closed.slice(0, CLOSED_SHOWN);
+  const full = Object.fromEntries(Object.entries(parted).map(([key, list]) => [key, list.length]));
+  for (const [key, most] of Object.entries(SHOWN)) parted[key] = parted[key].slice(0, most);
   for (const [id, r] of rows) if (!store.alerts.has(id)) { r.node.remove(); rows.delete(id); }
   const held = inside && performance.now() - pointed_ms < HOLD_MS;
   let moved = 0;
@@ -95,7 +98,8 @@ function render() {
     if (held && have.some((node, i) => node !== wanted[i])) moved += 1;
     else if (held && wanted.length > have.length && key !== 'closed') moved += 1; // even at the end: it pushes the next part down
     else arrange(s.list, wanted);
-    say(s.count, `${t(s.title)} · ${list.length}`);
+    say(s.count, `${t(s.title)} · ${full[key]}`);
+    if (key === 'held') say(s.note, full.held > list.length ? t('the gravest {n} shown', { n: list.length }) : '');
     s.box.hidden = s.list.children.length === 0;
   }
   const waiting = moved > 0;
@@ -108,6 +112,19 @@ function render() {
   empty(parted);
   mark(parted);
   speak(parted.needs);
+}
+
+/** What is to be known beside the severity. @param {import('./store.js').Alert} a @param {string} part @param {string} ended */
+function tag(a, part, ended) {
+  const said = [];
+  if (a.retracted) said.push(t('RETRACTED'));
+  if (a.realarms && part === 'needs') said.push(t('still there'));
+  if (a.chattering) said.push(t('comes and goes'));
+  if (a.late) said.push(t('came late'));
+  if (part === 'held') said.push(t(HELD[a.held] || a.held));
+  else if (part === 'shelved') said.push(t('until {time}', { time: when(a.shelved_until_us || 0, false) }) + (a.shelved_why ? `: ${a.shelved_why}` : ''));
+  else if (part === 'needs') said.push(t('not taken'));
+  return ended + said.join(', ');
 }
 
 /** @param {any} list @param {any[]} wanted */

@@ -1,6 +1,8 @@
 /** Critical only, repeated until somebody has it. Browsers are silent before a click, so the page says whether it can be heard. */
 import { on, store, tell } from './store.js';
 import { section } from './alerts.js';
+import { byId, el, say } from './dom.js';
+import { span } from './time.js';
 import { t } from './words.js';
 
 /** @type {?AudioContext} */
@@ -51,11 +53,27 @@ function ring(tones) {
   });
 }
 
+/** How long the server has been away, in milliseconds; 0: it is there. */
+export const lostFor = () => (lost_ms ? performance.now() - lost_ms : 0);
+export const LOUD_AFTER_MS = LOST_MS;
+
+/** A sign that nobody passes over, not even on a screen across the room. @param {number} ms */
+function sign(ms) {
+  const cut = ms > LOST_MS;
+  const box = byId('lost');
+  if (box.hidden === !cut) return cut && say(box.lastChild, t('for {age}', { age: span(ms * 1000) }));
+  box.hidden = !cut;
+  document.body.classList.toggle('lost', cut);
+  if (cut && !box.firstChild) box.append(el('b', {}, t('SERVER LOST')), el('span', {}, t('Nothing on this screen is current. Use the radio and call the duty engineer.')), el('span', { class: 'age' }));
+  return cut;
+}
+
 function watch() {
   const t_ms = performance.now();
   if (store.link === 'lost') lost_ms = lost_ms || t_ms;
   else lost_ms = 0;
   const cut = lost_ms > 0 && t_ms - lost_ms > LOST_MS;
+  sign(lostFor());
   const critical = [...store.alerts.values()].some((a) => a.severity === 'critical' && section(a) === 'needs');
   if ((critical || cut) && t_ms - last_ms >= EVERY_MS) {
     last_ms = t_ms;

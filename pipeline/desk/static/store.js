@@ -5,7 +5,8 @@
  * @typedef {{id: string, rule: string, subject: string, object: string, severity: Severity, lead: string, place: string, text: string,
  *   response: string, owner_post: string, respond_within_us: number, began_at_us: number, opened_at_us: number, cleared_at_us: ?number,
  *   acknowledged_at_us: ?number, acknowledged_by: ?string, closed_at_us: ?number, outcome: ?string, peak: ?number, lat: ?number, lon: ?number,
- *   late: boolean, revision: number, transition: string, at_us: number, seq: number, notes: string[], evidence: Record<string, any>}} Alert
+ *   late: boolean, revision: number, held: string, under: string, count: number, others: string, owner: string, shelved_until_us: ?number, shelved_by: string, shelved_why: string,
+ *   chattering: boolean, realarms: number, retracted: boolean, transition: string, at_us: number, seq: number, notes: string[], evidence: Record<string, any>}} Alert
  * @typedef {{id: string, lat: number, lon: number, course: ?number, speed: ?number, accuracy: ?number, seen: number, received: number, flags: number}} Position
  * @typedef {{sign: string, role: string, kind: string, region: string, convoy: ?string, every_s: number}} Vehicle
  * @typedef {'session' | 'alerts' | 'positions' | 'clock' | 'select' | 'cursor' | 'link' | 'convoys' | 'story' | 'sound' | 'follow' | 'theme' | 'pending'} Topic

@@ -40,7 +40,7 @@ const HANDLERS = {
   },
   alert(a) {
     store.alerts.delete(a.id); // so that the newest is last, and forgetting the oldest closed ones is easy
-    store.alerts.set(a.id, a);
+    if (!(a.held && a.closed_at_us != null)) store.alerts.set(a.id, a); // nobody was told of it, and it is over
     store.pending.delete(a.id);
     forget();
     tell('alerts');

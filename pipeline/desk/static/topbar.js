@@ -4,11 +4,12 @@ import { shape, SHAPE } from './icons.js';
 import { clock, clockUtc, now, span } from './time.js';
 import { lang, named, setLang, t, whole } from './words.js';
 import { on, store, tell } from './store.js';
-import { section, sections } from './alerts.js';
+import { sections } from './alerts.js';
 import { reporting } from './fleet.js';
 import { soundWord, toggleSound } from './sound.js';
 import { logOut } from './actions.js';
 import { showKeys } from './help.js';
+import { showBudget } from './budget.js';
 
 const BUDGET = 10;           // alerts in ten minutes that one person can handle well (EEMUA 191)
 const NO_POSITION_US = 60e6;
@@ -38,7 +39,7 @@ function build() {
   const fact = (/** @type {string} */ name, /** @type {string} */ cls, /** @type {any} */ dd, dtcls = '') => el('div', { class: cls }, el('dt', { class: dtcls }, t(name)), dd);
   parts = {
     shape: shape('critical', 'new'), main: el('span', { id: 'answer' }), more: el('span', { class: 'more' }),
-    h1: el('h1', {}), time: el('bdi', {}), utc: el('small', { class: 'dim wall' }), data: el('dd', { id: 'data-age' }), load: el('dd', {}),
+    h1: el('h1', {}), time: el('bdi', {}), utc: el('small', { class: 'dim wall' }), data: el('dd', { id: 'data-age' }), load: el('button', { onclick: () => void showBudget(), 'aria-label': t('Alerts in ten minutes, and the rest of the budget') }),
     sound: el('button', { onclick: toggleSound, 'aria-label': t('Sound') }),
     theme: el('button', { class: 'wall', id: 'theme', onclick: turnTheme }),
   };
@@ -51,7 +52,7 @@ function build() {
       fact('Local time', '', el('dd', {}, parts.time, ' ', parts.utc), 'wall'),
       fact('Data', '', parts.data),
       fact('Sound', '', el('dd', {}, parts.sound)),
-      fact('Alerts, 10 min', 'wide-only', parts.load),
+      fact('Alerts, 10 min', 'wide-only', el('dd', {}, parts.load)),
       fact('On duty', 'wall', el('dd', {}, store.session.login + (store.session.role === 'viewer' ? ` (${t('looks only')})` : '')))),
     el('div', { class: 'buttons wall' },
       parts.theme,
@@ -103,7 +104,7 @@ function render() {
   say(parts.data, age == null ? t('none') : t('{age} old', { age: span(age) }));
   say(parts.sound, soundWord());
   say(parts.theme, t(document.documentElement.dataset.theme === 'day' ? 'Night' : 'Day'));
-  const lately = [...store.alerts.values()].filter((a) => now() - a.opened_at_us < 600e6 && section(a)).length;
+  const lately = [...store.alerts.values()].filter((a) => !a.held && now() - a.opened_at_us < 600e6).length;
   say(parts.load, t('{n} of {most}', { n: lately, most: BUDGET }) + (lately > BUDGET ? `, ${t('flood')}` : ''));
   parts.load.classList.toggle('over', lately > BUDGET);
   document.title = `${trouble ? 'STALE ' : ''}${needs.length ? `(${needs.length}) ` : ''}Rahdar desk`;

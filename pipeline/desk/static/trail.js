@@ -3,6 +3,7 @@ import { feature } from './mapstyle.js';
 import { token } from './pictures.js';
 import { on, store, tell, vehicleOf } from './store.js';
 import { clock, now } from './time.js';
+import { evidenceSpan } from './answered.js';
 import { gravest } from './alerts.js';
 
 const MINUTES = 30;
@@ -13,12 +14,14 @@ export const trail = { vehicle: null, points: [] };
 
 async function fetchTrail() {
   const vehicle = vehicleOf(store.selected);
-  if (vehicle === trail.vehicle) return;
+  if (vehicle === trail.vehicle && !(evidenceSpan() && trail.points.length && evidenceSpan()[0] < trail.points[0][0])) return;
   trail.vehicle = vehicle;
   trail.points = [];
   tell('positions');
   if (!vehicle) return;
-  const answer = await fetch(`/api/vehicles/${encodeURIComponent(vehicle)}/trail?minutes=${MINUTES}`).catch(() => null);
+  const span = evidenceSpan();
+  const minutes = Math.min(720, Math.max(MINUTES, span ? Math.ceil((now() - span[0]) / 60e6) + 5 : 0)); // back to where the alert began
+  const answer = await fetch(`/api/vehicles/${encodeURIComponent(vehicle)}/trail?minutes=${minutes}`).catch(() => null);
   if (!answer?.ok || trail.vehicle !== vehicle) return;
   const later = trail.points;
   trail.points = (await answer.json()).points;
