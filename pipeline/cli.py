@@ -18,6 +18,7 @@ COMMANDS: dict[str, str] = {
     "bench": "pipeline.commands.bench:bench",
     "influx": "pipeline.commands.influx:influx",
     "grafana": "pipeline.commands.grafana:grafana",
+    "oncall": "pipeline.commands.oncall:oncall",
     "operator": "pipeline.commands.operator:operator",
     "device": "pipeline.commands.device:device",
     "setup": "pipeline.commands.setup:setup",

@@ -63,6 +63,8 @@ class Services:
     secure: bool = False
     """The page is served by https: cookies are told so."""
     basemap_url: str | None = None
+    link_secret: bytes = b""
+    """Signs the links in messages; empty: none is good."""
     speed: float = 1.0
     stale_after_s: float = 15.0
     strangers: Lane = field(default_factory=Lane)

@@ -13,7 +13,7 @@ from fastapi import Depends, FastAPI, HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 
-from pipeline.desk import account, api, entry
+from pipeline.desk import account, answer, api, entry
 from pipeline.desk.security import SecurityHeaders, allowed, content_policy, logged_in
 from pipeline.desk.services import Services
 from pipeline.desk.sessions import Session
@@ -61,6 +61,7 @@ def create_app(s: Services) -> FastAPI:
     app.add_middleware(SecurityHeaders, policy=content_policy(origins), secure=s.secure)
     app.include_router(entry.router)
     app.include_router(account.router)
+    app.include_router(answer.router)
     app.include_router(api.router)
     static = _static_files()
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -209,6 +209,35 @@ def on_call(plan: CompiledPlan, region: str, at_us: int) -> tuple[OnCall, ...]:
     if roster is None:
         return ()
     return tuple(one for post in roster.posts for one in on_post(roster, post, at_us))
+
+
+def on_call_rows(plan: CompiledPlan, region: str, at_us: int) -> list[dict[str, Any]]:
+    """For the desk and the command line: a row for each officer on call, and one with `officer` None for each empty post.
+
+    `{"region","post","officer","name","why","until_us","channels":[{"id","kind","address"}]}`; `address` is a name, never the address.
+    """
+    roster = plan.rosters.get(region)
+    rows: list[dict[str, Any]] = []
+    for post in roster.posts if roster else ():
+        assert roster is not None
+        found = on_post(roster, post, at_us)
+        if not found:
+            until = _changes_at(roster, roster.posts[post], at_us)
+            rows.append(
+                {
+                    "region": region, "post": post, "officer": None, "name": "", "why": "nobody", "until_us": until,
+                    "channels": [],
+                }
+            )  # fmt: skip
+        for one in found:
+            channels = [{"id": c.id, "kind": c.kind, "address": c.address} for c in one.officer.channels]
+            rows.append(
+                {
+                    "region": region, "post": post, "officer": one.officer.id, "name": one.officer.name.get("en", ""),
+                    "why": one.why, "until_us": one.until_us, "channels": channels,
+                }
+            )  # fmt: skip
+    return rows
 
 
 def _changes_at(roster: Roster, post: Post, at_us: int) -> int:
