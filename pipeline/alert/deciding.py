@@ -60,11 +60,13 @@ class Decider:
         if decision.held:
             row = {"episode": e.id, "revision": change.revision, "reason": decision.held, "at_us": now_us}
             turn.tx.execute(self._put_held, row)
-        steps = self._placed(turn, decision.steps, setting, change.received_at_us, now_us)
+        steps = self._placed(turn, decision.steps, setting, change, now_us)
         if steps and change.kind != "retract":
             keeper = steps[-1].detail if steps[-1].transition == "merged" else steps[-1].alert.id
             turn.tx.execute(self._put_episode, {"episode": e.id, "alert": keeper})
         self.take(turn, steps, "policy", now_us, received_at_us=change.received_at_us)
+        if change.settled and e.rule not in policy.PRESSED:
+            turn.quiet.update((step.alert.id, "HELD_SETTLED") for step in steps)
 
     def _warm(self, turn: Turn, e: Episode, now_us: int) -> tuple[str, list[Alert]]:
         """The alert of the same thing that this is told by: it comes and goes, or is not away for long enough to be over."""
@@ -82,28 +84,28 @@ class Decider:
         return ("FLAPPING", over[:1]) if len(over) >= policy.FLAPS - 1 else ("", [])
 
     def _placed(
-        self, turn: Turn, steps: Sequence[Step], setting: RuleSetting | None, received_at_us: int, now_us: int
+        self, turn: Turn, steps: Sequence[Step], setting: RuleSetting | None, change: Change, now_us: int
     ) -> list[Step]:
         """Told, or held, and why."""
         if not steps:
             return []
         last = steps[-1].alert
         if steps[0].transition == "opened":
-            v = self._verdict(turn, steps[0].alert, setting, received_at_us, now_us)
+            v = self._verdict(turn, steps[0].alert, setting, now_us, change.received_at_us, change.settled)
             return policy.gated(steps, v, now_us)
-        if last.held and last.closed_at_us is None and last.cleared_at_us is None:
+        if last.held and last.closed_at_us is None and last.cleared_at_us is None and not change.settled:
             graver = any(step.transition == "grew" for step in steps)
             return [*steps, *self._again(turn, last, setting, now_us, "GRAVER" if graver else "BEGAN_AGAIN")]
         return list(steps)
 
     def _again(self, turn: Turn, alert: Alert, setting: RuleSetting | None, now_us: int, reason: str) -> list[Step]:
-        v = self._verdict(turn, alert, setting, 0, now_us)
+        v = self._verdict(turn, alert, setting, now_us)
         return policy.looked_at_again(alert, v, now_us, reason)
 
     def _verdict(
-        self, turn: Turn, alert: Alert, setting: RuleSetting | None, received_at_us: int, now_us: int
-    ) -> policy.Verdict:
-        v = policy.verdict(policy.Candidate(alert, setting, received_at_us, now_us), turn, self.plan)
+        self, turn: Turn, alert: Alert, setting: RuleSetting | None, now_us: int, received_at_us: int = 0, settled: bool = False
+    ) -> policy.Verdict:  # fmt: skip
+        v = policy.verdict(policy.Candidate(alert, setting, received_at_us, now_us, settled), turn, self.plan)
         return replace(v, under=self._flood(turn, alert.region, now_us).id) if v.reason == "HELD_FLOOD" else v
 
     def _flood(self, turn: Turn, region: str, now_us: int) -> Alert:

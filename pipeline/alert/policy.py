@@ -1,7 +1,8 @@
 """Which alerts are told now, which are held, and for which named reason. Pure: what else is going on is asked of a `Scene`.
 
 The gates stand in one list and are asked in this order; the first that holds an alert says why. What is grave (critical, or pressed) passes
-all of them at once, but for one that joins an alert as grave which somebody still has to take: that one is told in its place. A held alert
+all of them at once, but for one that joins an alert as grave which somebody still has to take: that one is told in its place; and for what
+the settling of a past day has found, which is for the record (a press excepted). A held alert
 stands in the log and behind the alert that speaks for it; it is looked at again when its time comes or when that alert is over.
 """
 
@@ -79,6 +80,7 @@ class Candidate:
     setting: RuleSetting | None
     received_at_us: int  # of the observation that decided it; 0: not known, or looked at again
     now_us: int
+    settled: bool = False  # of a day that is over
 
 
 TELL = Verdict()
@@ -100,6 +102,10 @@ def speaks_for(lead: Alert, alert: Alert, now_us: int) -> bool:
 
 
 # ---- the gates, in the order in which they are asked -----------------------------------------------------------------------
+
+
+def _settled(c: Candidate, scene: Scene, plan: CompiledPlan) -> Verdict | None:
+    return Verdict("HELD_SETTLED") if c.settled and c.alert.rule not in PRESSED else None
 
 
 def _grouped(c: Candidate, scene: Scene, plan: CompiledPlan) -> Verdict | None:
@@ -146,7 +152,7 @@ def _flooded(c: Candidate, scene: Scene, plan: CompiledPlan) -> Verdict | None:
     return Verdict("HELD_FLOOD") if told >= ROOM.get(c.alert.severity, 0) else None
 
 
-GATES: tuple[type_gate, ...] = (_grouped, _grave, _catching_up, _delayed, _inhibited, _shelved, _flooded)
+GATES: tuple[type_gate, ...] = (_settled, _grouped, _grave, _catching_up, _delayed, _inhibited, _shelved, _flooded)
 
 
 def verdict(c: Candidate, scene: Scene, plan: CompiledPlan) -> Verdict:

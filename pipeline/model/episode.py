@@ -74,6 +74,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     late: bool = False
     decided_at_us: int = 0
     received_at_us: int = 0
+    settled: bool = False  # of a day that was settled: for the record, it pages nobody
 
 
 class ChangeBatch(msgspec.Struct, frozen=True, kw_only=True):

@@ -376,3 +376,14 @@ def test_who_takes_a_held_one_has_it(shift: Callable[..., Shift]) -> None:
     (taken, *_) = s.order(2, "acknowledge", second)
     assert (taken.alert.held, taken.alert.owner) == ("", "amina")
     assert s.reason(second) == ""
+
+
+# ---- a day that was settled -------------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_settled_day_finds_is_for_the_record_and_a_press_is_told(shift: Callable[..., Shift]) -> None:
+    s = shift()
+    found, pressed = episode(0, 5, severity="critical", subject="v7"), sos(6, subject="v8")
+    assert edges(s.say(2000, change("end", found, settled=True)))[0] == ("held", "HELD_SETTLED")
+    assert s.reason(found) == "HELD_SETTLED"
+    assert edges(s.say(2000, change("begin", pressed, settled=True))) == [("opened", "BEGAN")]
