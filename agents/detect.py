@@ -17,15 +17,20 @@ from typing import Any, cast
 
 import faust
 
+from agents.plans import Plans
 from agents.transport import RAW_RECORDS, on_assigned, on_revoked, read_topic, seek
 from pipeline.detect.checkpoint import Recovery
-from pipeline.detect.engine import Engine, NeedHistoryError
+from pipeline.detect.engine import NeedHistoryError
 from pipeline.detect.tables import build_tables
+from pipeline.detect.timed import Timed
 from pipeline.detect.warm import warm_up
 from pipeline.model import topics
 from pipeline.model.episode import CHANGES_VERSION, Change, ChangeBatch, encode_changes
+from pipeline.model.observation import Order
+from pipeline.model.times import format_us
 from pipeline.model.wire import ObservationBatch, RawItem, Reject, WireError, decode_observations, encode_reject
 from pipeline.plan.model import CompiledPlan
+from pipeline.plan.timeline import UnknownPlanError, key_of
 from pipeline.settings import Settings
 
 log = logging.getLogger("rahdar.detect")
@@ -43,7 +48,7 @@ class Owned:
 
     partition: int
     epoch: int
-    engine: Engine
+    engine: Timed
     recovery: Recovery
     next_input: int
     unacked: list[faust.EventT[bytes]] = field(default_factory=list)
@@ -59,8 +64,9 @@ class DetectStage:
         self.settings = settings
         self.plan = plan
         self.owned: dict[int, Owned] = {}
-        self.tables = build_tables(plan)
-        warm_up(plan, self.tables)
+        self.plans = Plans(settings, plan)
+        self.tables = {plan.hash: build_tables(plan)}
+        warm_up(plan, self.tables[plan.hash])
         self.horizon_us = int(settings.horizon_s * 1_000_000)
         n = settings.partitions
         self.observations = app.topic(topics.OBSERVATIONS.name, partitions=n, **RAW_RECORDS)
@@ -100,13 +106,36 @@ class DetectStage:
         await self._deliver(self.snapshots, partition, key, value)
         # up to our own marker: what stands before it is the last word of all older owners
         recovery = await self._read_snapshots(partition)
-        cells = frozenset(c for c in self.plan.cells if topics.partition_of(c, self.settings.partitions) == partition)
-        engine = Engine(self.plan, self.horizon_us, self.tables, cells)
-        start = recovery.restore(engine, epoch)
+        engine = await self._engine(recovery, partition)
+        while True:
+            try:
+                start = recovery.restore(engine, epoch, self.plans.known)
+                break
+            except UnknownPlanError as unknown:
+                await self._find(unknown.plan_hash)
         self.owned[partition] = Owned(partition, epoch, engine, recovery, start)
         if start:
             await self._checkpoint(self.owned[partition], first=True)
         await seek(self.app, topics.OBSERVATIONS.name, partition, start)
+
+    async def _engine(self, recovery: Recovery, partition: int) -> Timed:
+        """A fresh one that begins with the plan of the newest checkpoint, or the first plan that ever was; with ours when neither is at
+        hand: what is open is then taken over by its names."""
+        await self.plans.refresh()
+        newest = recovery.newest()
+        wanted = newest.plan_hash if newest is not None else self.plans.base_hash
+        plan = (await self.plans.plan(wanted) if wanted else None) or self.plan
+        tables = self.tables.get(plan.hash)
+        if tables is None:
+            tables = self.tables[plan.hash] = build_tables(plan)
+        cells = frozenset(c for c in plan.cells if topics.partition_of(c, self.settings.partitions) == partition)
+        return Timed(plan, self.horizon_us, tables, cells, self.tables)
+
+    async def _find(self, plan_hash: str) -> None:
+        """Ingest has it kept before anybody is told of it: it is there, or the log is not."""
+        while await self.plans.sought(plan_hash) is None:
+            log.error("the content of plan %s is not at hand", plan_hash)
+            await asyncio.sleep(RETRY_S[1])
 
     # ---- the work -----------------------------------------------------------------------------------------------------
 
@@ -155,11 +184,23 @@ class DetectStage:
     async def _feed(self, owned: Owned, batch: ObservationBatch, offset: int) -> list[Change]:
         if len(batch.fixes):
             owned.recovery.mark(int(batch.fixes.received_at_us[-1]), offset)
-        try:
-            return owned.engine.feed(batch)
-        except NeedHistoryError as need:
-            await self._read_back(owned, need.from_us, offset)
-            return owned.engine.feed(batch)
+        while True:
+            try:
+                changes = owned.engine.feed(batch, self.plans.known)
+                break
+            except NeedHistoryError as need:
+                await self._read_back(owned, need.from_us, offset)
+            except UnknownPlanError as unknown:
+                await self._find(unknown.plan_hash)
+        for placed in batch.others:
+            if isinstance(placed.what, Order) and owned.partition == min(self.owned):
+                self._say(owned.engine, placed.what)
+        return changes
+
+    @staticmethod
+    def _say(engine: Timed, order: Order) -> None:
+        for fault in engine.timeline.refused.get(key_of(order), ()):
+            log.warning("order %s of %s changes nothing: %s", order.what, format_us(order.effective_from_us), fault)
 
     async def _read_back(self, owned: Owned, from_us: int, offset: int) -> None:
         """What the engine has let go, or had before a restart, is still in the topic."""

@@ -12,7 +12,10 @@ from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
 
 import faust
+import orjson
 
+from agents.orders import OrderDoor
+from agents.plans import BASE, PLAN, Plans, encode_order, order_key
 from agents.transport import RAW_RECORDS, make_app
 from pipeline.cli import BadInput
 from pipeline.clock import Clock
@@ -23,15 +26,20 @@ from pipeline.ingest.credentials import Verifier, read_credentials
 from pipeline.ingest.spool import Spool
 from pipeline.model import topics
 from pipeline.model.observation import Tick
+from pipeline.model.times import format_us
 from pipeline.model.wire import RAW_VERSION, RawBatch, RawItem, encode_raw
 from pipeline.normalise.normalise import UNREGISTERED
+from pipeline.normalise.orders import is_order, order_of
 from pipeline.normalise.peek import newest_seen_us
+from pipeline.normalise.reasons import RefusedError
+from pipeline.plan.content import read_content
 from pipeline.plan.model import CompiledPlan
+from pipeline.plan.orders import SWITCH
 from pipeline.settings import Settings
 
 log = logging.getLogger("rahdar.ingest")
 
-TICK_KEY = b"_tick"
+TICK_KEY, ORDER_KEY = b"_tick", b"_order"
 IN_FLIGHT = 8
 RETRY_S = (0.1, 5.0)
 CURSOR_S = 0.25
@@ -64,6 +72,53 @@ class IngestStage:
         """Up to this id everything was handed to the producer, or was refused."""
         self._moved = asyncio.Event()
         self._edge: Edge | None = None
+        self.plans = Plans(settings, plan)
+        self.kept_plans = app.topic(topics.PLANS.name, partitions=1, **RAW_RECORDS)
+        self.door = OrderDoor(settings.var / "orders", self.spool, lambda: self.plans.timeline)
+
+    async def plan_known(self) -> None:
+        """Have the plan's content kept before anybody is told of it. Another plan than the last one is a switch from now on: an order
+        like any other, so that what is open goes on. Raises OSError."""
+        await self.plans.refresh()
+        content = await asyncio.to_thread(read_content, self.settings.plan)
+        news = [] if self.plan.hash in self.plans.content else [(PLAN + self.plan.hash.encode(), content)]
+        if not self.plans.base_hash:
+            news.append((BASE, self.plan.hash.encode()))
+        for key, value in news:
+            await (await self._keep(key, value))
+        await self.plans.refresh()
+
+    async def switch(self) -> None:
+        """Say so when the plan is not the one that was in force last."""
+        switches = [o for o in self.plans.timeline.orders if o.what == SWITCH]
+        last = switches[-1].plan_hash if switches else self.plans.base_hash
+        if last == self.plan.hash:
+            return
+        fields = {"hash": self.plan.hash, "number": f"{self.spool.stamp()[0]}"}
+        order = await self.door.give(orjson.dumps({"kind": "order", "what": SWITCH, "fields": fields}))
+        log.info("the plan is %s from %s on", self.plan.hash, format_us(order.effective_from_us))
+
+    async def _keep(self, key: bytes, value: bytes) -> Awaitable[Any]:
+        return await self._sent(self.kept_plans, key, value, 0)
+
+    async def _give(self, item: RawItem) -> list[Awaitable[Any]]:
+        """An order goes to everybody, and is kept."""
+        batch = RawBatch(RAW_VERSION, self.source, self._in_force(item.received_at_us), [item], [])
+        async with self._order:
+            sent = [await self.send(ORDER_KEY, partition, batch) for partition in range(self.n)]
+        try:
+            order = order_of(item)
+        except RefusedError as refused:
+            log.error("an order in the spool is none: %s", refused.detail)
+            return sent
+        sent.append(await self._keep(order_key(order), encode_order(order)))
+        self.plans.timeline = await self.plans.with_orders(self.plans.timeline, [order])
+        self.door.told(item.id, order)
+        return sent
+
+    def _in_force(self, at_us: int) -> str:
+        """The hash of the plan that decides identity, cell and copies."""
+        return self.plans.timeline.at(at_us).hash
 
     def edge(self) -> Edge:
         """The embedded broker, or the bridge to the one that the setting names. Raises CredentialsError, OSError, ValueError."""
@@ -83,13 +138,16 @@ class IngestStage:
 
     async def send(self, key: bytes, cell_partition: int, batch: RawBatch) -> Awaitable[Any]:
         """Hand it to the producer, which keeps the order; wait out what stops it."""
-        value = encode_raw(batch)
+        return await self._sent(self.raw, key, encode_raw(batch), cell_partition)
+
+    @staticmethod
+    async def _sent(topic: faust.TopicT, key: bytes, value: bytes, partition: int) -> Awaitable[Any]:
         pause = RETRY_S[0]
         while True:
             try:
-                return cast("Awaitable[Any]", await self.raw.send(key=key, value=value, partition=cell_partition))
+                return cast("Awaitable[Any]", await topic.send(key=key, value=value, partition=partition))
             except (OSError, ConnectionError, TimeoutError) as error:
-                log.warning("cannot write to %s: %s", topics.RAW.name, error)
+                log.warning("cannot write to %s: %s", topic, error)
                 await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, not a secret
                 pause = min(pause * 2, RETRY_S[1])
 
@@ -110,6 +168,10 @@ class IngestStage:
                 newest = items[-1]
                 by_cell: dict[str, list[RawItem]] = {}
                 for item in items:
+                    if is_order(item):
+                        given = await self._give(item)
+                        in_flight[asyncio.ensure_future(_arrived(*given))] = item.id
+                        continue
                     by_cell.setdefault(self.plan.cell_of_login(item.login) or UNREGISTERED, []).append(item)
                 for cell, mine in by_cell.items():
                     batcher.add(cell, mine, loop.time())
@@ -118,7 +180,7 @@ class IngestStage:
                     sent = await self.send(
                         cell.encode(),
                         topics.partition_of(cell, self.n),
-                        RawBatch(RAW_VERSION, self.source, self.plan.hash, mine, []),
+                        RawBatch(RAW_VERSION, self.source, self._in_force(mine[-1].received_at_us), mine, []),
                     )
                 in_flight[asyncio.ensure_future(_arrived(sent))] = mine[0].id
             waiting = min(batcher.oldest(), default=None)
@@ -162,7 +224,7 @@ class IngestStage:
                 await self._moved.wait()
             healthy = self._edge is not None and self._edge.healthy()
             tick = Tick(source=self.source, at_us=at_us, healthy=healthy, clock_trusted=trusted)
-            batch = RawBatch(RAW_VERSION, self.source, self.plan.hash, [], [tick])
+            batch = RawBatch(RAW_VERSION, self.source, self._in_force(at_us), [], [tick])
             async with self._order:
                 sent = [await self.send(TICK_KEY, partition, batch) for partition in range(self.n)]
             for delivery in sent:
@@ -170,8 +232,9 @@ class IngestStage:
             await asyncio.sleep(every_s)
 
 
-async def _arrived(sent: Awaitable[Any]) -> None:
-    await sent
+async def _arrived(*sent: Awaitable[Any]) -> None:
+    for delivery in sent:
+        await delivery
 
 
 async def run_ingest(settings: Settings, plan: CompiledPlan, clock: Clock, stop: asyncio.Event) -> None:
@@ -185,7 +248,10 @@ async def run_ingest(settings: Settings, plan: CompiledPlan, clock: Clock, stop:
     except (ValueError, OSError) as why:
         raise BadInput(str(why)) from why
     await app.start()
-    work = [asyncio.ensure_future(stage.forward()), asyncio.ensure_future(stage.tick())]
+    await stage.plan_known()
+    work = [asyncio.ensure_future(stage.forward())]
+    await stage.switch()
+    work += [asyncio.ensure_future(stage.tick()), asyncio.ensure_future(stage.door.watch())]
     await edge.start()
     log.info("ingest: ready on %s", settings.mqtt_url)
     stopping = asyncio.ensure_future(stop.wait())

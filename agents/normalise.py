@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import faust
 
+from agents.plans import Plans
 from agents.transport import RAW_RECORDS, on_revoked
 from pipeline.model import topics
 from pipeline.model.wire import (
@@ -32,6 +33,7 @@ from pipeline.settings import Settings
 
 log = logging.getLogger("rahdar.normalise")
 
+NORMALISERS = 16  # plans in use at a time; a backlog goes through some
 WINDOW = 64  # records whose output is on its way to the disk
 RETRY_S = (0.1, 5.0)
 
@@ -41,7 +43,10 @@ class NormaliseStage:
 
     def __init__(self, app: faust.App, settings: Settings, plan: CompiledPlan) -> None:
         self.n = settings.partitions
-        self.normaliser = Normaliser(plan, int(settings.horizon_s * 1_000_000))
+        self.horizon_us = int(settings.horizon_s * 1_000_000)
+        self.plans = Plans(settings, plan)
+        self.normaliser = Normaliser(plan, self.horizon_us)
+        self._normalisers: dict[str, Normaliser] = {plan.hash: self.normaliser}
         self.raw = app.topic(topics.RAW.name, partitions=self.n, **RAW_RECORDS)
         self.observations = app.topic(topics.OBSERVATIONS.name, partitions=self.n, **RAW_RECORDS)
         self.rejects = app.topic(topics.REJECTS.name, partitions=self.n, **RAW_RECORDS)
@@ -80,7 +85,7 @@ class NormaliseStage:
             value = encode_reject(Reject(1, "normalise", "malformed", str(error), item))
             sent.append(await self._send(self.rejects, b"normalise", value, partition))
         else:
-            out = self.normaliser.record(record)
+            out = (await self._of(record.plan_hash)).record(record)
             self.counts.update(out.counts)
             for cell, batch, where in self._placed(out, partition):
                 for part in parts(batch):
@@ -107,6 +112,20 @@ class NormaliseStage:
             yield "", ticks, partition
             for other in self._ticks_to.get(partition, ()):
                 yield "", replace(ticks, copy=True), other
+
+    async def _of(self, plan_hash: str) -> Normaliser:
+        """Whose plan decides identity, cell and copies: the record says which; ours, when that one cannot be had."""
+        found = self._normalisers.get(plan_hash)
+        if found is not None:
+            return found
+        plan = await self.plans.sought(plan_hash)
+        if plan is None:
+            log.warning("plan %s is not at hand: %s decides who is who", plan_hash, self.normaliser.plan.hash)
+            return self.normaliser
+        while len(self._normalisers) >= NORMALISERS:
+            del self._normalisers[next(iter(self._normalisers))]
+        found = self._normalisers[plan_hash] = Normaliser(plan, self.horizon_us)
+        return found
 
     async def _send(self, topic: faust.TopicT, key: bytes, value: bytes, partition: int) -> Awaitable[Any]:
         """Hand it to the producer, which keeps the order; wait out what stops it."""

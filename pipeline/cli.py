@@ -15,6 +15,8 @@ COMMANDS: dict[str, str] = {
     "detect": "pipeline.commands.detect:detect",
     "plan": "pipeline.commands.plan:plan",
     "run": "pipeline.commands.run:run",
+    "order": "pipeline.commands.order:order",
+    "settle": "pipeline.commands.settle:settle",
     "bench": "pipeline.commands.bench:bench",
     "influx": "pipeline.commands.influx:influx",
     "grafana": "pipeline.commands.grafana:grafana",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 from pipeline.cli import BadInput
-from pipeline.detect.engine import Engine
+from pipeline.detect.timed import Timed
 from pipeline.model.episode import Ledger
 from pipeline.model.observation import Fix, Other, Tick
 from pipeline.model.times import parse_us
@@ -18,24 +19,35 @@ from pipeline.normalise.files import read_observations
 from pipeline.plan.faults import PlanError
 from pipeline.plan.load import load_plan
 from pipeline.plan.model import CompiledPlan
+from pipeline.plan.timeline import Timeline, UnknownPlanError
 
 NO_HORIZON_US = 100 * 366 * 86_400_000_000
 
 
-def ledger_of(plan: CompiledPlan, observations: list[Fix | Other], batch: int) -> Ledger:
-    """Fed in the given order, in records of this many observations."""
-    engine = Engine(plan)
+def ledger_of(
+    plan: CompiledPlan, observations: list[Fix | Other], batch: int, later: Mapping[str, CompiledPlan] | None = None
+) -> tuple[Ledger, Timeline]:
+    """Fed in the given order, in records of this many observations. `later`: plans that orders may switch to, by hash. Raises
+    UnknownPlanError."""
+    engine = Timed(plan)
     ledger = Ledger()
     for start in range(0, len(observations), batch):
         builder = BatchBuilder()
         builder.extend(observations[start : start + batch])
-        ledger.apply(engine.feed(builder.build()))
-    return ledger
+        ledger.apply(engine.feed(builder.build(), later))
+    return ledger, engine.timeline
 
 
 @click.command()
 @click.option(
     "--plan", "plan_dir", type=click.Path(path_type=Path), required=True, help="A region's folder, or a folder of them."
+)
+@click.option(
+    "--later",
+    "later_dirs",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="A plan that an order in the input switches to, by its hash.",
 )
 @click.option("--vehicle", help="Whose fixes they are, where a file does not say (GPX, NMEA).")
 @click.option("--until", help="A last instant up to which time passed, e.g. 2026-11-23T10:00:00Z.")
@@ -43,11 +55,18 @@ def ledger_of(plan: CompiledPlan, observations: list[Fix | Other], batch: int) -
 @click.option("--batch", type=click.IntRange(min=1), default=1000, show_default=True, help="Observations in a record.")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 def detect(
-    plan_dir: Path, vehicle: str | None, until: str | None, shuffle: int | None, batch: int, files: tuple[Path, ...]
+    plan_dir: Path,
+    later_dirs: tuple[Path, ...],
+    vehicle: str | None,
+    until: str | None,
+    shuffle: int | None,
+    batch: int,
+    files: tuple[Path, ...],
 ) -> None:
     """Print the ledger of episodes, one JSON object a line; what was rejected is counted on stderr."""
     try:
         plan = load_plan(plan_dir)
+        later = {known.hash: known for known in (plan, *map(load_plan, later_dirs))}
     except PlanError as error:
         raise BadInput(str(error)) from error
     if vehicle is not None and vehicle not in plan.vehicles:
@@ -62,8 +81,15 @@ def detect(
         raise BadInput(f"--until: {error}") from error
     if shuffle is not None:
         random.Random(shuffle).shuffle(observations)  # noqa: S311  # an order, not a secret
-    sys.stdout.buffer.write(ledger_of(plan, observations, batch).lines())
+    try:
+        ledger, timeline = ledger_of(plan, observations, batch, later)
+    except UnknownPlanError as error:
+        raise BadInput(f"an order switches to plan {error.plan_hash}: give its folder with --later") from error
+    sys.stdout.buffer.write(ledger.lines())
     sys.stdout.buffer.flush()
+    for faults in timeline.refused.values():
+        for fault in faults:
+            click.echo(f"rahdar: order refused: {fault}", err=True)
     if rejected:
         reasons = sorted({r.reason or "" for r in rejected})
         click.echo(

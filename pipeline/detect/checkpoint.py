@@ -10,18 +10,27 @@ from __future__ import annotations
 import hashlib
 import struct
 from bisect import bisect_right
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from pipeline.detect.carry import BEFORE_ALL
 from pipeline.detect.engine import Engine
 from pipeline.detect.form import LEG, PAIR, ROW
+from pipeline.detect.segment import Segment
 from pipeline.detect.silence import HEARD
+from pipeline.detect.tables import Tables
+from pipeline.detect.timed import Timed
 from pipeline.detect.translate import Layout, layout_of, translate
+from pipeline.model.episode import Change
+from pipeline.model.observation import Order
+from pipeline.plan.model import CompiledPlan
 
 VERSION = 2
+ACCOUNTS_IN_BLOCK = 200
 BLOCK_BYTES = 512 * 1024 - 4096
 MOST_BLOCKS = 48
 MARK_US = 300_000_000
@@ -39,12 +48,24 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     state: bytes
     base_us: int
     base: bytes | None
+    from_us: int = 0  # of the version of the plan whose engine has it
+    came: bytes | None = None  # and with what state it came in there
+
+
+class Account(msgspec.Struct, frozen=True, array_like=True):
+    """What was told of one rule, subject and object, and what each version says of it. `removed`: of a vehicle."""
+
+    key: tuple[str, str, str]
+    told: list[Change]
+    layers: list[tuple[int, list[Change]]]
 
 
 class Block(msgspec.Struct, frozen=True, array_like=True):
     entries: list[Entry]
     presses: list[tuple[str, int]]
     judged: dict[str, bytes] = {}
+    accounts: list[Account] = []
+    removed: dict[str, list[tuple[int, list[Change]]]] = {}
 
 
 class Manifest(msgspec.Struct, frozen=True, array_like=True):
@@ -56,6 +77,9 @@ class Manifest(msgspec.Struct, frozen=True, array_like=True):
     received_us: int
     blocks: list[bytes]  # keys, oldest first
     marks: list[tuple[int, int]]  # (received_at, offset): where in the topic history lies
+    orders: list[Order] = []  # what has been ordered since the plan of `plan_hash`
+    now_us: int = 0
+    revision: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +148,8 @@ class Recovery:
         """A new owner's first record: whatever older epochs write behind it is void."""
         return EPOCH_KEY, epoch.to_bytes(8, "big")
 
-    def restore(self, engine: Engine, epoch: int) -> int:
-        """Bring a fresh engine to the newest valid checkpoint; returns the input offset from which to replay (0: from the beginning)."""
-        self.newest_epoch = max(self.newest_epoch, epoch)
-        start = 0
-        valid: Manifest | None = None
+    def newest(self) -> Manifest | None:
+        """The newest checkpoint that is whole."""
         for key in sorted(self._manifests, reverse=True):
             try:
                 manifest = _decode_manifest(self._manifests[key])
@@ -136,26 +157,25 @@ class Recovery:
                 continue
             known = manifest.version == VERSION and manifest.form == _digest(FORM)
             if known and all(block in self._blocks for block in [manifest.layout, *manifest.blocks]):
-                valid = manifest
-                break
+                return manifest
+        return None
+
+    def restore(self, engine: Engine | Timed, epoch: int, plans: Mapping[str, CompiledPlan] | None = None) -> int:
+        """Bring a fresh engine to the newest valid checkpoint; returns the input offset from which to replay (0: from the beginning).
+
+        Raises UnknownPlanError before anything was read: `plans` has to hold what has been switched to."""
+        valid = self.newest()
+        same_plan = valid is not None and valid.plan_hash == _base_plan(engine).hash
+        if valid is not None and valid.orders and (not same_plan or not isinstance(engine, Timed)):
+            valid = None  # orders change a plan that is not at hand: they are read again, with all else
+        if valid is not None and isinstance(engine, Timed):
+            engine.restore_orders(valid.orders, plans or {}, valid.now_us, valid.revision)
+        self.newest_epoch = max(self.newest_epoch, epoch)
+        start = 0
         if valid is not None:
             self._listed = list(valid.blocks)
             self._marks = list(valid.marks)
-            entries: dict[str, Entry] = {}
-            for block_key in valid.blocks:
-                block = _decode_block(self._blocks[block_key])
-                self._listed_bytes += len(self._blocks[block_key])
-                entries.update((entry.vehicle, entry) for entry in block.entries)
-                engine.presses.update(block.presses)
-                for judge in engine.judges:
-                    if judge.on and judge.name in block.judged:
-                        judge.restore(block.judged[judge.name])
-            self._presses_known = set(engine.presses)
-            engine.received_us = valid.received_us
-            same_plan = valid.plan_hash == engine.plan.hash
-            layout = None if same_plan else _decode_layout(self._blocks[valid.layout])
-            for entry in entries.values():
-                _restore(engine, entry, layout)
+            self._read(engine, valid, same_plan)
             start = valid.next_input
             self._whole_next = True
         listed = {self._layout, *self._listed}
@@ -164,6 +184,31 @@ class Recovery:
         self._manifests.clear()
         self._whole_bytes = self._listed_bytes
         return start
+
+    def _read(self, engine: Engine | Timed, valid: Manifest, same_plan: bool) -> None:
+        entries: dict[tuple[str, int], Entry] = {}
+        accounts: dict[tuple[str, str, str], Account] = {}
+        removed: dict[str, list[tuple[int, list[Change]]]] = {}
+        for block_key in valid.blocks:
+            block = _decode_block(self._blocks[block_key])
+            self._listed_bytes += len(self._blocks[block_key])
+            entries.update(((entry.vehicle, entry.from_us), entry) for entry in block.entries)
+            accounts.update((account.key, account) for account in block.accounts)
+            removed.update(block.removed)
+            engine.presses.update(block.presses)
+            for name, kept in block.judged.items():
+                rule, _, at = name.partition("@")
+                for judge in _part(engine, int(at or 0)).judges:
+                    if judge.on and judge.name == rule:
+                        judge.restore(kept)
+        self._presses_known = set(engine.presses)
+        layout = None if same_plan else _decode_layout(self._blocks[valid.layout])
+        for entry in entries.values():
+            _restore(_part(engine, entry.from_us), entry, layout)
+        for _, part in _parts(engine):
+            part.received_us = valid.received_us
+        if isinstance(engine, Timed):
+            engine.restore_accounts(accounts.values(), removed)
 
     # ---- writing ------------------------------------------------------------------------------------------------------
 
@@ -178,7 +223,7 @@ class Recovery:
         i = bisect_right(self._marks, (early, 0)) - 1
         return self._marks[i][1] if i >= 0 else 0
 
-    def checkpoint(self, engine: Engine, next_input: int, epoch: int) -> Checkpoint:
+    def checkpoint(self, engine: Engine | Timed, next_input: int, epoch: int) -> Checkpoint:
         """What to write so that the state up to `next_input` survives. Takes over the engine's changes: write all of it, or end."""
         self._number += 1
         whole = (
@@ -186,20 +231,33 @@ class Recovery:
             or len(self._listed) >= MOST_BLOCKS
             or self._listed_bytes > 2 * self._whole_bytes + BLOCK_BYTES
         )
-        changed = engine.take_dirty()
-        slots = range(engine.vehicles.count) if whole else changed
-        entries = [_entry(engine, slot) for slot in slots]
+        if isinstance(engine, Timed) and engine.whole_next:
+            whole, engine.whole_next = True, False
+        entries = []
+        for from_us, part in _parts(engine):
+            changed = part.take_dirty()
+            entries += [_entry(part, slot, from_us) for slot in (range(part.vehicles.count) if whole else changed)]
         horizon = 0 if engine.horizon_us is None else engine.received_us - 2 * engine.horizon_us
         presses = [
             (i, at) for i, at in engine.presses.items() if at >= horizon and (whole or i not in self._presses_known)
         ]
         self._presses_known = set(engine.presses)
-        judged = {judge.name: judge.dump(whole) for judge in engine.judges if judge.on}
+        judged = {
+            f"{judge.name}@{from_us}" if from_us else judge.name: judge.dump(whole)
+            for from_us, part in _parts(engine)
+            for judge in part.judges
+            if judge.on
+        }
         blocks = self._cut(entries, presses, judged, epoch)
+        accounts, removed = engine.take_accounts(whole) if isinstance(engine, Timed) else ([], {})
+        for at in range(0, len(accounts) if accounts else bool(removed), ACCOUNTS_IN_BLOCK):
+            some = [Account(*account) for account in accounts[at : at + ACCOUNTS_IN_BLOCK]]
+            block = Block([], [], {}, some, {} if at else removed)
+            blocks.append((_KEY.pack(b"b", epoch, self._number, len(blocks)), _encode(block)))
         layout: list[tuple[bytes, bytes]] = []
         if not self._layout:
             self._layout = _KEY.pack(b"b", epoch, self._number, LAYOUT_BLOCK)
-            layout = [(self._layout, _encode(layout_of(engine.tables)))]
+            layout = [(self._layout, _encode(layout_of(_tables(engine))))]
         gone: list[bytes] = []
         self._whole_next = False
         if whole:
@@ -215,12 +273,13 @@ class Recovery:
         manifest = Manifest(
             VERSION,
             _digest(FORM),
-            engine.plan.hash,
+            _base_plan(engine).hash,
             self._layout,
             next_input,
             engine.received_us,
             list(self._listed),
             list(self._marks),
+            *((list(engine.timeline.orders), engine.now_us, engine.revision) if isinstance(engine, Timed) else ()),
         )
         key = _KEY.pack(b"m", epoch, self._number, 0)
         tombstones, self._garbage = self._garbage + gone, [key]
@@ -251,14 +310,34 @@ class Recovery:
         return blocks
 
 
-def _entry(engine: Engine, slot: int) -> Entry:
+def _parts(engine: Engine | Timed) -> list[tuple[int, Engine]]:
+    """The engines of its versions, with the instant from which each is in force."""
+    return [(s.from_us, s) for s in engine.live] if isinstance(engine, Timed) else [(0, engine)]
+
+
+def _part(engine: Engine | Timed, from_us: int) -> Engine:
+    return engine.part(from_us) if isinstance(engine, Timed) else engine
+
+
+def _tables(engine: Engine | Timed) -> Tables:
+    return engine.tables_of(engine.timeline.base) if isinstance(engine, Timed) else engine.tables
+
+
+def _base_plan(engine: Engine | Timed) -> CompiledPlan:
+    return engine.timeline.base if isinstance(engine, Timed) else engine.plan
+
+
+def _entry(engine: Engine, slot: int, from_us: int = 0) -> Entry:
     base = engine.keyframes.base(slot)
+    vehicle = engine.vehicle_of(slot)
     return Entry(
-        engine.vehicle_of(slot),
+        vehicle,
         int(engine.vehicles.revisions[slot]),
         engine.vehicles.pack(slot),
         base[0] if base else 0,
         base[1] if base else None,
+        from_us,
+        engine.bases.get(vehicle) if isinstance(engine, Segment) else None,
     )
 
 
@@ -275,6 +354,12 @@ def _restore(engine: Engine, entry: Entry, layout: Layout | None) -> None:
     v.revisions[slot] = entry.revision
     v.known_from[slot] = v.rows["seen"][slot]
     seen = int(v.rows["seen"][slot])
+    if entry.from_us and isinstance(engine, Segment):
+        engine.bases[entry.vehicle] = entry.came
+        if int(v.rows["device"][slot]) == BEFORE_ALL or not v.rows["n"][slot]:
+            v.known_from[slot] = entry.from_us - 1  # no fix of its own yet: that is its whole history
+    if not v.rows["n"][slot]:
+        return
     frames = [] if base is None or entry.base_us >= seen else [(entry.base_us, base)]
     engine.keyframes.restore(slot, [*frames, (seen, state)], int(v.rows["n"][slot]))
 

@@ -73,9 +73,11 @@ def gate(
         )  # fmt: skip
     if said.kind == "order":
         fields = dict(said.fields)
+        effective_us = int(fields.pop("effective_from_us"))
+        plan_hash = str(fields.get("hash", "")) if said.what == "plan" else ""
         return Order(
-            what=said.what, effective_from_us=int(fields.pop("effective_from_us")), seen_at_us=seen,
-            received_at_us=received_at_us, fields=fields, body=body,
+            what=said.what, effective_from_us=effective_us, seen_at_us=seen, received_at_us=received_at_us,
+            plan_hash=plan_hash, fields=fields, body=body,
         )  # fmt: skip
     return Tick(source=said.what, at_us=seen)
 

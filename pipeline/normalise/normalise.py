@@ -10,6 +10,7 @@ from pipeline.model.wire import BatchBuilder, ObservationBatch, RawBatch, RawIte
 from pipeline.normalise.formats import FAULT, FORMATS, Said, read
 from pipeline.normalise.gate import HORIZON_US, Who, flagged, gate
 from pipeline.normalise.identity import called, format_of, who_speaks
+from pipeline.normalise.orders import is_order, order_of
 from pipeline.normalise.reasons import RefusedError
 from pipeline.plan.copies import copies
 from pipeline.plan.model import CompiledPlan, names_of
@@ -69,6 +70,8 @@ class Normaliser:
     def _item(self, source: str, item: RawItem, out: Normalised) -> list[tuple[str, Fix | Other]]:
         if item.topic.startswith(LINK_TOPIC):
             return self._link(item, out)
+        if is_order(item):
+            return self._order(source, item, out)
         try:
             name = format_of(item.topic)
             if name not in FORMATS:
@@ -114,6 +117,17 @@ class Normaliser:
             taken.append((who.cell or UNREGISTERED, observation))
             told = told or not one.aside
         return refused if refused is not None and not told else taken
+
+    def _order(self, source: str, item: RawItem, out: Normalised) -> list[tuple[str, Fix | Other]]:
+        """For every cell: ingest has put it into every partition, and it goes on there as Ticks do."""
+        try:
+            order = order_of(item)
+        except RefusedError as refused:
+            self._reject(source, item, refused, out)
+            return []
+        out.counts["inputs"] += 1
+        out.counts["accepted"] += 1
+        return [("", order)]
 
     def _link(self, item: RawItem, out: Normalised) -> list[tuple[str, Fix | Other]]:
         """The broker says that a session began or ended. Of whom the plan does not know there is nothing to tell."""

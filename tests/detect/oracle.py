@@ -67,6 +67,7 @@ def over_border(area: Area, rule: AreaRule, way: tuple[Point, Point] | None, inw
 class Oracle:
     plan: CompiledPlan
     rows: list[list[Any]] = field(default_factory=list)
+    later: list[tuple[int, CompiledPlan]] = field(default_factory=list)  # from when another plan is in force
 
     def run(self, fixes: list[Fix]) -> list[Row]:
         """Fixes of one vehicle, in order."""
@@ -83,6 +84,9 @@ class Oracle:
         used: int | None = None
         before: Point | None = None
         for f in fixes:
+            while self.later and self.later[0][0] <= f.seen_at_us:
+                if self._another_plan(*self.later.pop(0), areas, off, stop):
+                    joined = False
             rank = ranks[f.device]
             superior = [newest[r] for r in newest if r < rank]
             newest[rank] = f.seen_at_us
@@ -196,6 +200,34 @@ class Oracle:
                     stop.told = True
                     self.rows.append(["stop.unscheduled", "", here_since, None, s.severity])
         return sorted((r[0], r[1], r[2], r[3], r[4]) for r in self.rows)
+
+    def _another_plan(
+        self,
+        at: int,
+        plan: CompiledPlan,
+        areas: dict[tuple[str, str], tuple[Stretch, list[bool]]],
+        off: Stretch,
+        stop: Stretch,
+    ) -> bool:
+        """What this plan does not have any more ends now. True: the vehicle is on another way."""
+        before, self.plan = self.plan, plan
+        known = {(a.id, r.rule) for a in plan.areas for r in a.rules}
+        for (name, rule), (stretch, _) in list(areas.items()):
+            if (name, rule) not in known:
+                if stretch.told:
+                    self._end(rule, name, at)
+                del areas[name, rule]
+        rules = plan.regions["r"].rules
+        if stop.told and "stop.unscheduled" not in rules:
+            self._end("stop.unscheduled", "", at)
+            stop.drop()
+        way = [[(m.id, m.route) for m in p.movements] for p in (before, plan)]
+        if off.told and (way[0] != way[1] or "route.deviation" not in rules):
+            self._end("route.deviation", before.movements[0].route, at)
+            off.drop()
+        if way[0] != way[1] or "route.deviation" not in rules:
+            off.drop()
+        return way[0] != way[1]
 
     def _open(self, rule: str, obj: str) -> list[Any]:
         return next(r for r in reversed(self.rows) if r[0] == rule and r[1] == obj)

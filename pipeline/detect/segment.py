@@ -1,0 +1,282 @@
+"""The engine of one version of the plan, for the stretch of time in which it is in force.
+
+A vehicle enters with the state that the version before left it in, and only fixes that were seen within the stretch are scanned here.
+The rules beside the scan hear more than that: what they tell is cut to the stretch afterwards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.detect.arrive import (
+    DEVICE_BITS,
+    IN_ORDER,
+    KEPT_OUT,
+    OUT_OF_ORDER,
+    RANK_BITS,
+    SKIPPED,
+    STRANGER,
+    prepare,
+    project,
+    triage,
+)
+from pipeline.detect.engine import Engine, NeedHistoryError
+from pipeline.detect.form import FIX
+from pipeline.detect.rewind import EVERY_FIXES, behind
+from pipeline.detect.tables import Tables
+from pipeline.detect.tell import account, fold, still_open
+from pipeline.model.episode import Change
+from pipeline.model.wire import Fixes, ObservationBatch
+from pipeline.plan.model import CompiledPlan
+
+Array = npt.NDArray[Any]
+
+
+def part_of(batch: ObservationBatch, chosen: Array) -> ObservationBatch:
+    """The same record with these of its fixes and nothing else."""
+    f = batch.fixes
+    columns = {name: getattr(f, name)[chosen] for name in Fixes.__dataclass_fields__ if name != "names"}
+    return replace(batch, fixes=Fixes(names=f.names, **columns), others=())
+
+
+class Segment(Engine):
+    def __init__(
+        self,
+        plan: CompiledPlan,
+        horizon_us: int | None,
+        tables: Tables | None,
+        cells: frozenset[str] | None,
+        from_us: int,
+        until_us: int,
+    ) -> None:
+        super().__init__(plan, horizon_us, tables, cells)
+        self.from_us, self.until_us = from_us, until_us
+        self.bases: dict[str, bytes | None] = {}
+        """With what state each vehicle came in."""
+
+    def within(self, seen: Array) -> Array:
+        found: Array = (seen >= self.from_us) & (seen < self.until_us)
+        return found
+
+    # ---- fixes within the stretch ---------------------------------------------------------------------------------------
+
+    def rows_of(self, batch: ObservationBatch) -> tuple[Array, Array]:
+        """Its fixes as rows, and for the rules beside the scan what to think of each."""
+        fixes = prepare(batch.fixes, self._packed(batch), self._series)
+        use = np.where(fixes["flags"] & SKIPPED, KEPT_OUT, IN_ORDER).astype(np.uint8)
+        use[fixes["slot"] < 0] = STRANGER
+        return fixes, use
+
+    def look(self, fixes: Array) -> tuple[Array, int]:
+        """What is to be done with each, and how many came out of order. Raises NeedHistoryError; changes nothing."""
+        use = np.zeros(len(fixes), np.uint8)
+        self._stamp += 1
+        late = triage(self.vehicles.rows, self.vehicles.keys, self._stamp, fixes, use)
+        if late:
+            self._require_history(fixes[use == OUT_OF_ORDER])
+        return use, late
+
+    def _require_history(self, late: Array) -> None:
+        """Nothing of this stretch is older than the stretch."""
+        try:
+            super()._require_history(late)
+        except NeedHistoryError as need:
+            from_us = max(need.from_us, self.from_us - 1)
+            known = self.vehicles.known_from[np.unique(late["slot"])]
+            if (known > from_us).any():
+                raise NeedHistoryError(from_us) from None
+
+    def scan_fixes(self, fixes: Array, use: Array, late: int) -> list[Change]:
+        """What `look` said to do."""
+        changes: list[Change] = []
+        self._forward(fixes, use, changes)
+        if late:
+            for slot in np.unique(fixes["slot"][use == OUT_OF_ORDER]):
+                changes += self._rewind(int(slot), fixes[(use == OUT_OF_ORDER) & (fixes["slot"] == slot)])
+        return changes
+
+    def judge(self, batch: ObservationBatch, fixes: Array | None, use: Array | None) -> list[Change]:
+        """What the rules beside the scan say to a record."""
+        changes: list[Change] = []
+        judges = (self.convoys,) if batch.copy else self.judges
+        for judge in judges:
+            if judge.on:
+                judge.take(batch, fixes, use)
+                changes += judge.changes()
+        return changes
+
+    def adopt(self, rows: Array, source: Segment, name: str) -> Array:
+        """Fixes of one vehicle that another version has kept, as this one reads them."""
+        rows = rows.copy()
+        slot = self.slot_of(name)
+        rows["slot"] = -1 if slot is None else slot
+        mine, theirs = self.tables.device_place, source.tables.device_place
+        if mine != theirs:
+            place = rows["device"].copy()
+            for device, (was, _) in theirs.items():
+                packed = self._names[device]
+                rows["device"][place == was] = (packed >> RANK_BITS) & ((1 << DEVICE_BITS) - 1)
+                rows["rank"][place == was] = packed & ((1 << RANK_BITS) - 1)
+            for device, (now, rank) in mine.items():
+                if device not in theirs:
+                    was = (source._names[device] >> RANK_BITS) & ((1 << DEVICE_BITS) - 1)
+                    rows["device"][place == was], rows["rank"][place == was] = now, rank
+        if self.plan.projection != source.plan.projection:
+            tv = np.empty(10)
+            for row in rows:
+                row["x"], row["y"] = project(self._series, tv, row["lat"], row["lon"])
+        return rows
+
+    # ---- coming in, and what one goes out with --------------------------------------------------------------------------
+
+    def state(self, vehicle: str) -> bytes | None:
+        """As its newest fix left it, or as it came in; None: it was never here."""
+        slot = self.slot_of(vehicle)
+        if slot is None or not self.vehicles.rows["n"][slot]:
+            return None
+        return self.vehicles.pack(slot)
+
+    def open(self, vehicle: str) -> list[Change]:
+        """What was told of it and is not over."""
+        slot = self.slot_of(vehicle)
+        if slot is None:
+            return []
+        f = self._as_fix(slot)
+        return [self._told(slot, said, f) for said in self._still_open(slot)]
+
+    def anything_open(self, vehicle: str) -> bool:
+        slot = self.slot_of(vehicle)
+        return slot is not None and bool(self._still_open(slot))
+
+    def all_open(self) -> list[str]:
+        """Who has anything that was told and is not over."""
+        v, n = self.vehicles, self.vehicles.count
+        used = np.arange(v.pairs.shape[1]) < v.rows["pairs"][:n, None]
+        on = (v.rows["stop"]["held"]["on"][:n] != 0) | (v.legs["held"]["on"][:n] != 0).any(axis=1)
+        on |= ((v.pairs["held"]["on"][:n] != 0) & used).any(axis=1)
+        return [self.vehicle_of(slot) for slot in np.flatnonzero(on).tolist()]
+
+    def _still_open(self, slot: int) -> list[Any]:
+        v = self.vehicles
+        return still_open(v.rows, v.pairs, v.legs, slot, self._first_leg(slot))
+
+    def _first_leg(self, slot: int) -> int:
+        return int(self.tables.static.vehicles["legs"][int(self.vehicles.rows["vehicle"][slot])][0])
+
+    def _told(self, slot: int, said: Any, f: Any) -> Change:
+        vehicle = int(self.vehicles.rows["vehicle"][slot])
+        told = account(self.tables, vehicle, said, int(f["received"]), int(f["seen"]))
+        cell = self.plan.vehicles[self.tables.vehicle_ids[vehicle]].cell
+        return told.change("amend", 0, cell, self.plan.hash)
+
+    def removed(self, vehicle: str, ended: list[Any], at_us: int) -> list[Change]:
+        """The last word on episodes whose rule is in force no longer: records of this version."""
+        if vehicle not in self.tables.vehicle_place:
+            return []
+        out = []
+        for said in ended:
+            told = account(self.tables, self.tables.vehicle_place[vehicle], said, at_us, at_us)
+            change = told.change("end", 0, self.plan.vehicles[vehicle].cell, self.plan.hash)
+            evidence = {**change.episode.evidence, "ended_by": "PLAN_REMOVED"}
+            out.append(_with_evidence(change, evidence))
+        return out
+
+    def _as_fix(self, slot: int) -> Any:
+        f = np.zeros((), FIX)
+        f["slot"] = slot
+        f["seen"] = f["received"] = max(int(self.vehicles.rows["seen"][slot]), self.from_us)
+        return f
+
+    def enter(self, vehicle: str, state: bytes | None, received_us: int) -> list[Change]:
+        """It comes in with this state, or came in with this one and not with what was thought. Raises NeedHistoryError."""
+        known = vehicle in self.bases
+        if known and self.bases[vehicle] == state:
+            return []
+        slot = self.add_vehicle(vehicle)
+        v = self.vehicles
+        self.require_whole(vehicle)
+        history = v.history(slot)
+        before = fold(self._play(slot, self.bases.get(vehicle), history)) if known or len(history) else {}
+        self.bases[vehicle] = state
+        self.keyframes.restore(slot, [] if state is None else [(self.from_us - 1, state)], 0)
+        after = fold(self._play(slot, state, history, keep=True))
+        v.known_from[slot] = self.from_us - 1
+        v.replace_history(slot, history)
+        v.dirty[slot] = True
+        cause = self._as_fix(slot)
+        cause["received"] = received_us
+        return self._difference(slot, before, after, history, cause)
+
+    def require_whole(self, vehicle: str) -> None:
+        """All that was seen of it within the stretch has to be in memory. Raises NeedHistoryError."""
+        slot = self.slot_of(vehicle)
+        if slot is not None and self.vehicles.known_from[slot] > self.from_us - 1:
+            raise NeedHistoryError(self.from_us - 1)
+
+    def _play(self, slot: int, state: bytes | None, history: Array, keep: bool = False) -> list[Any]:
+        v = self.vehicles
+        if state is None:
+            v.clear(slot)
+        else:
+            v.unpack(slot, state)
+        told = self._still_open(slot)
+        for start in range(0, len(history), EVERY_FIXES):
+            piece = history[start : start + EVERY_FIXES]
+            for said in self._scan(piece, np.ones(len(piece), np.uint8)):
+                said["fix"] += start
+                told.append(said)
+            if keep and len(piece) == EVERY_FIXES:
+                self._keyframe(slot)
+        return told
+
+    # ---- another end ----------------------------------------------------------------------------------------------------
+
+    def require_from(self, at_us: int) -> None:
+        """All that was seen since then has to be in memory, to be judged again. Raises NeedHistoryError."""
+        v = self.vehicles
+        missing = []
+        for slot in np.flatnonzero(v.rows["seen"][: v.count] >= at_us):
+            begin = max(self.keyframes.before(int(slot), at_us), self.from_us - 1)
+            if begin < v.known_from[slot]:
+                missing.append(begin)
+        if missing:
+            raise NeedHistoryError(min(missing))
+
+    def cut(self, at_us: int) -> tuple[list[Array], list[Change]]:
+        """End already then: the fixes that are taken out, of each vehicle, and what is told otherwise without them."""
+        v = self.vehicles
+        taken, changes = [], []
+        for slot in np.flatnonzero(v.rows["seen"][: v.count] >= at_us).tolist():
+            history = v.history(slot)
+            first = int(np.searchsorted(history["seen"], at_us, side="left"))
+            if first == len(history):
+                continue
+            rest = history[first:]
+            taken.append(rest)
+            changes += self._without(slot, history[:first], rest, at_us)
+        self.until_us = at_us
+        return taken, changes
+
+    def _without(self, slot: int, kept: Array, gone: Array, at_us: int) -> list[Change]:
+        v = self.vehicles
+        at, packed = self.keyframes.latest_before(slot, at_us)
+        if at is None or packed is None:
+            tail, packed = kept, self.bases.get(self.vehicle_of(slot))
+        else:
+            tail = kept[behind(kept, at, packed) :]
+        before = fold(self._play(slot, packed, np.concatenate([tail, gone])))
+        self.keyframes.drop_after(slot, at_us)
+        after = fold(self._play(slot, packed, tail))
+        v.replace_history(slot, kept)
+        v.dirty[slot] = True
+        newest = gone[int(np.argmax(gone["received"]))]
+        return self._difference(slot, before, after, tail, newest)
+
+
+def _with_evidence(change: Change, evidence: dict[str, Any]) -> Change:
+    return msgspec.structs.replace(change, episode=msgspec.structs.replace(change.episode, evidence=evidence))

@@ -1,0 +1,564 @@
+"""The engine of one partition under a plan that changes: observations and orders in, changes out.
+
+While there is one version of the plan it is that version's engine and nothing else. With more, each fix goes to the version that was in
+force when it was seen, a vehicle takes its state along from one to the next, and what all versions tell is laid into one account
+(`layers`); what is published is the difference to what was told before. An order that comes in late takes back what was seen since
+it is in force, and gives it to whom it belongs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.detect.arrive import STRANGER
+from pipeline.detect.beside import hand_over, told_beside
+from pipeline.detect.carry import Carrier
+from pipeline.detect.engine import NeedHistoryError
+from pipeline.detect.judge import differences
+from pipeline.detect.layers import Key, Layer, episodes, is_scanned, judged, key_of, scanned
+from pipeline.detect.segment import Segment, part_of
+from pipeline.detect.tables import Tables, build_tables
+from pipeline.model.episode import Change, Episode
+from pipeline.model.observation import Order, Tick
+from pipeline.model.wire import ObservationBatch
+from pipeline.plan.model import CompiledPlan
+from pipeline.plan.timeline import EVER_US, Timeline
+
+Array = npt.NDArray[Any]
+LOOK_AHEAD_US = 3_600_000_000  # so long behind its end a version still hears, to know how what was open then went on
+CONVOY_US = 1_200_000_000  # so much of a convoy's past a version wants to know that has it newly on the road
+TABLES_KEPT = 32
+LET_GO_US = 7_200_000_000  # beyond the horizon: what was open at a version's end is known by then
+
+
+class Timed:
+    """`segments[i]` is of `timeline.versions[i]`; None while nothing has been seen in it, or no longer kept."""
+
+    def __init__(
+        self,
+        plan: CompiledPlan,
+        horizon_us: int | None = None,
+        tables: Tables | None = None,
+        cells: frozenset[str] | None = None,
+        known: dict[str, Tables] | None = None,
+    ) -> None:
+        """`known`: tables by the hash of their plan, which several partitions may share."""
+        self.timeline = Timeline(plan)
+        self.horizon_us = horizon_us
+        self.cells = cells
+        self.first = Segment(plan, horizon_us, tables, cells, 0, EVER_US)
+        self.segments: list[Segment | None] = [self.first]
+        self.layers: list[Layer] = [Layer(0, EVER_US)]
+        self.told: dict[Key, dict[str, Change]] = {}
+        self.now_us = 0
+        """Up to when Ticks and orders say that time has passed."""
+        self.counts: Counter[str] = self.first.counts
+        self.presses = self.first.presses
+        self.whole_next = False
+        self.revision = 0
+        self._tables = {} if known is None else known
+        self._tables[plan.hash] = self.first.tables
+        self._carriers: dict[int, Carrier] = {}
+        self._again: dict[str, list[tuple[Segment, Array]]] = {}
+        """By vehicle, while another timeline is taken: what is to be judged again."""
+        self._heirs: list[Segment] = []
+        """Engines of versions that are in force no longer: they know what was heard."""
+        self._heard: set[Key] = set()
+        """What the rules beside the scan said when a version's engine was made."""
+        self._changed: set[Key] = set()
+        """What no checkpoint has yet."""
+        self._passed = 0
+        """Up to this version everybody has gone on."""
+
+    # ---- what it has in common with the engine of one plan -----------------------------------------------------------------
+
+    @property
+    def simple(self) -> bool:
+        return len(self.segments) == 1
+
+    @property
+    def live(self) -> list[Segment]:
+        return [s for s in self.segments if s is not None]
+
+    @property
+    def received_us(self) -> int:
+        return max(s.received_us for s in self.live)
+
+    @property
+    def dirty(self) -> bool:
+        return self.whole_next or bool(self._changed) or any(s.dirty for s in self.live)
+
+    def forget(self, hot_us: int) -> None:
+        """Keep this much history in memory; older fixes are read back when they are needed."""
+        for segment in self.live:
+            if segment.received_us:
+                segment.vehicles.forget(segment.received_us - hot_us)
+        if self.horizon_us is not None and not self.simple:
+            self._let_go(max(self.now_us, self.received_us) - self.horizon_us - LET_GO_US)
+            self._forget(max(self.now_us, self.received_us) - 2 * self.horizon_us)
+
+    def load_history(self, batches: Iterable[ObservationBatch], from_us: int) -> None:
+        kept = list(batches)
+        for segment in self.live:
+            if self.simple:
+                segment.load_history(kept, from_us)
+                return
+            if segment.until_us > from_us:
+                own = [part_of(b, segment.within(b.fixes.seen_at_us)) for b in kept if len(b.fixes) and not b.copy]
+                segment.load_history(own, max(from_us, segment.from_us))
+
+    # ---- feeding ------------------------------------------------------------------------------------------------------------
+
+    def feed(self, batch: ObservationBatch, plans: Mapping[str, CompiledPlan] | None = None) -> list[Change]:
+        """One record. Raises NeedHistoryError, or UnknownPlanError of a switch to a plan that is not in `plans`, before anything was
+        changed."""
+        orders = [o.what for o in batch.others if isinstance(o.what, Order) and self._admitted(o.what)]
+        new = [order for order in orders if not self.timeline.has(order)]
+        if self.simple and not new:
+            self._hear_time(batch)
+            return self.first.feed(batch)
+        if not new:
+            return self._feed(batch)
+        later = self.timeline.with_orders(new, plans)
+        from_us = min(order.effective_from_us for order in new)
+        for segment in self.live:
+            segment.require_from(max(from_us, segment.from_us))
+        self._require(batch, later)
+        self._require_convoys(from_us)
+        changes = self._retime(later, from_us, batch)
+        return changes + self._feed(batch)
+
+    def _admitted(self, order: Order) -> bool:
+        """Not older than the horizon when it came: such a one waits until the day is settled."""
+        if self.horizon_us is None or order.received_at_us - order.effective_from_us <= self.horizon_us:
+            return True
+        self.counts["orders_beyond_horizon"] += 1
+        return False
+
+    def _hear_time(self, batch: ObservationBatch) -> None:
+        for placed in batch.others:
+            if isinstance(placed.what, Tick):
+                self.now_us = max(self.now_us, placed.what.at_us)
+            elif isinstance(placed.what, Order):
+                self.now_us = max(self.now_us, placed.what.received_at_us)
+
+    def _feed(self, batch: ObservationBatch) -> list[Change]:
+        parts = self._require(batch, self.timeline)
+        self._hear_time(batch)
+        changes = self.live[-1]._presses(batch)
+        touched: set[Key] = set()
+        names: dict[str, int] = {}
+        for place, chosen in parts:
+            segment = self._segment(place)
+            part = part_of(batch, chosen)
+            fixes, _ = segment.rows_of(part)
+            for name in self._vehicles(part):
+                touched |= self._bring(name, place, segment)
+                names[name] = min(place, names.get(name, place))
+            use, late = segment.look(fixes)
+            touched |= self._hear(place, segment.scan_fixes(fixes, use, late))
+        self._segment(self.timeline.place(self.now_us))
+        for name, place in names.items():
+            touched |= self._go_on(name, place)
+        touched |= self._pass_time()
+        touched |= self._judge(batch)
+        return changes + self._publish(touched)
+
+    @staticmethod
+    def _vehicles(batch: ObservationBatch) -> list[str]:
+        return [batch.fixes.names[i] for i in np.unique(batch.fixes.vehicle).tolist()]
+
+    def _require(self, batch: ObservationBatch, timeline: Timeline) -> list[tuple[int, Array]]:
+        """The versions in which its fixes were seen, and which of them. Raises NeedHistoryError."""
+        parts: list[tuple[int, Array]] = []
+        if timeline is self.timeline:
+            self._require_convoys_of_new(batch)
+        if not len(batch.fixes) or batch.copy:
+            return parts
+        seen = batch.fixes.seen_at_us
+        starts = np.array([v.from_us for v in timeline.versions[1:]], np.int64)
+        places = np.searchsorted(starts, seen, side="right")
+        same = timeline is self.timeline
+        for place in np.unique(places).tolist():
+            chosen = places == place
+            parts.append((place, chosen))
+            segment = self.segments[place] if same else None
+            if segment is None:
+                continue
+            part = part_of(batch, chosen)
+            segment.look(segment.rows_of(part)[0])
+            for name in self._vehicles(part):
+                for later in self.segments[place + 1 :]:
+                    if later is not None:
+                        later.require_whole(name)
+        return parts
+
+    def _require_convoys_of_new(self, batch: ObservationBatch) -> None:
+        at_us = max([self.now_us, *(p.what.at_us for p in batch.others if isinstance(p.what, Tick))])
+        if len(batch.fixes) and not batch.copy:
+            at_us = max(at_us, int(batch.fixes.seen_at_us.max()))
+        for place in range(1, self.timeline.place(at_us) + 1):
+            if self.segments[place] is None and place > self._passed:
+                self._require_convoys(self.timeline.versions[place].from_us)
+
+    def _require_convoys(self, from_us: int) -> None:
+        """A version that is made wants to know where members of its convoys were just before. Raises NeedHistoryError."""
+        missing = []
+        for segment in self.live:
+            wanted = max(from_us - CONVOY_US, segment.from_us - 1)
+            slots = [segment.slot_of(v) for convoy in segment.plan.convoys.values() for v in convoy.members]
+            if any(slot is not None and segment.vehicles.known_from[slot] > wanted for slot in slots):
+                missing.append(wanted)
+        if missing:
+            raise NeedHistoryError(min(missing))
+
+    # ---- versions -------------------------------------------------------------------------------------------------------------
+
+    def _segment(self, place: int) -> Segment:
+        """Made when something is seen in it, or its time has come."""
+        segment = self.segments[place]
+        if segment is None:
+            segment = self._made(place)
+            before = (
+                self._heirs[-1] if self._heirs else next(s for s in reversed(self.segments[:place]) if s is not None)
+            )
+            segment.received_us = before.received_us
+            self.segments[place] = segment
+            told = hand_over(before, segment, self._history, segment.from_us - CONVOY_US)
+            self._heard |= self.layers[place].hear(told)
+            self.whole_next = True
+        return segment
+
+    def _history(self, name: str) -> Iterator[tuple[Segment, Array]]:
+        """What is in memory of a vehicle's fixes, and in which version's terms."""
+        for segment in self.live:
+            if (slot := segment.slot_of(name)) is not None:
+                yield segment, segment.vehicles.history(slot)
+        yield from self._again.get(name, ())
+
+    def _made(self, place: int) -> Segment:
+        version = self.timeline.versions[place]
+        until_us = self.timeline.until_us(place)
+        tables = self.tables_of(version.plan)
+        segment = Segment(version.plan, self.horizon_us, tables, self.cells, version.from_us, until_us)
+        segment.counts, segment.presses = self.counts, self.presses
+        return segment
+
+    def tables_of(self, plan: CompiledPlan) -> Tables:
+        tables = self._tables.get(plan.hash)
+        if tables is None:
+            like = next((t for t in self._tables.values() if t.plan.areas is plan.areas), None)
+            tables = self._tables[plan.hash] = build_tables(plan, like)
+            if len(self._tables) > TABLES_KEPT:
+                del self._tables[next(iter(self._tables))]
+        return tables
+
+    def _carrier(self, place: int) -> Carrier:
+        """Into this version from the one before."""
+        carrier = self._carriers.get(place)
+        if carrier is None:
+            old, new = (self.tables_of(self.timeline.versions[p].plan) for p in (place - 1, place))
+            carrier = self._carriers[place] = Carrier(old, new, self.timeline.versions[place].from_us)
+        return carrier
+
+    def _state(self, name: str, place: int) -> bytes | None:
+        """With which it leaves this version."""
+        segment = self.segments[place] if place >= 0 else None
+        return None if segment is None else segment.state(name)
+
+    def _bring(self, name: str, place: int, segment: Segment) -> set[Key]:
+        """Let it come into a version in which it has not been yet, out of the last one in which it was."""
+        if name in segment.bases or place == 0 or name not in segment.tables.vehicle_place:
+            return set()
+        touched: set[Key] = set()
+        last = next((p for p in range(place - 1, -1, -1) if self._state(name, p) is not None), None)
+        if last is None:
+            segment.bases[name] = None
+            return set()
+        for p in range(last + 1, place + 1):
+            touched |= self._carry(name, p)
+        return touched
+
+    def _carry(self, name: str, place: int) -> set[Key]:
+        """Into this version with the state in which it leaves the one before."""
+        segment, layer = self._segment(place), self.layers[place]
+        state = self._state(name, place - 1)
+        carried: bytes | None = None
+        ended: list[Any] = []
+        if state is not None:
+            carried, ended = self._carrier(place).carry(name, state)
+        before = self.segments[place - 1]
+        gone = before.removed(name, ended, segment.from_us) if before is not None else []
+        touched = layer.remove(name, gone)
+        if name not in segment.tables.vehicle_place:
+            return touched
+        return touched | layer.hear(segment.enter(name, carried, self.received_us))
+
+    def _go_on(self, name: str, place: int) -> set[Key]:
+        """What happened to it in this version changes with what it came into the later ones."""
+        touched: set[Key] = set()
+        reached = self.timeline.place(self.now_us)
+        known = [p for p, s in enumerate(self.segments) if s is not None and name in s.bases]
+        for p in range(place + 1, max([reached, *known]) + 1):
+            before = self.segments[p - 1]
+            if p > max(known, default=0) and not (before is not None and before.anything_open(name)):
+                break
+            touched |= self._carry(name, p)
+        return touched
+
+    def _pass_time(self) -> set[Key]:
+        """What is open and not over goes into the versions whose time has come."""
+        reached = self.timeline.place(self.now_us)
+        touched: set[Key] = set()
+        for place in range(self._passed + 1, reached + 1):
+            before, segment = self.segments[place - 1], self._segment(place)
+            for name in before.all_open() if before is not None else ():
+                if name not in segment.bases:
+                    touched |= self._carry(name, place)
+            touched |= {key for key in self.layers[place - 1].told if not is_scanned(key[0])}
+        self._passed = reached
+        return touched
+
+    # ---- the rules beside the scan ------------------------------------------------------------------------------------------
+
+    def _judge(self, batch: ObservationBatch) -> set[Key]:
+        touched: set[Key] = set()
+        first_us = int(batch.fixes.seen_at_us.min()) if len(batch.fixes) else EVER_US
+        for placed in batch.others:
+            at = placed.what.at_us if isinstance(placed.what, Tick) else placed.what.seen_at_us
+            first_us = min(first_us, at)
+        for place, segment in enumerate(self.segments):
+            if segment is None or (segment.until_us < EVER_US and first_us > segment.until_us + LOOK_AHEAD_US):
+                continue
+            fixes = use = None
+            if len(batch.fixes):
+                fixes, use = segment.rows_of(batch)
+                if not (use != STRANGER).any() and not batch.others:
+                    continue
+            touched |= self._hear(place, segment.judge(batch, fixes, use))
+        return touched
+
+    # ---- telling --------------------------------------------------------------------------------------------------------------
+
+    def _hear(self, place: int, changes: list[Change]) -> set[Key]:
+        """What a version's engine says. The first one may speak of what it told before anybody kept account of it."""
+        layer = self.layers[place]
+        if self.segments[place] is self.first:
+            for change in changes:
+                told = self.told.setdefault(key_of(change.episode), {})
+                own = [change.episode.id] if change.kind != "begin" else []
+                for i in (*own, *change.was_ids):
+                    if i not in told and not any(i in x.told.get(key_of(change.episode), {}) for x in self.layers):
+                        told[i] = _unknown(change, i)
+                layer.hear([change])
+        return layer.hear(changes)
+
+    def _compose(self, key: Key) -> dict[str, Change]:
+        return scanned(self.layers, key) if is_scanned(key[0]) else judged(self.layers, key, self.now_us)
+
+    def _publish(self, touched: set[Key]) -> list[Change]:
+        changes: list[Change] = []
+        touched |= self._heard
+        self._heard = set()
+        self._changed |= touched
+        for key in sorted(touched):
+            before, after = self.told.get(key, {}), self._compose(key)
+            for kind, episode, was in differences(episodes(before), episodes(after)):
+                changes.append(self._change(kind, episode, was, after.get(episode.id) or before[episode.id]))
+            for i, change in after.items():
+                old = before.get(i)
+                if old is not None and old.episode == change.episode and old.mode != change.mode:
+                    changes.append(self._change("amend", change.episode, (), change))
+            if after:
+                self.told[key] = after
+            else:
+                self.told.pop(key, None)
+        return changes
+
+    def _change(self, kind: Any, episode: Episode, was: tuple[str, ...], source: Change) -> Change:
+        self.revision += 1
+        return msgspec.structs.replace(
+            source, kind=kind, episode=episode, was_ids=was, revision=(1 << 32) + self.revision
+        )
+
+    def _forget(self, before_us: int) -> None:
+        for layer in self.layers:
+            layer.forget(before_us)
+        for key, mine in list(self.told.items()):
+            kept = {i: c for i, c in mine.items() if (c.episode.ended_at_us or before_us) >= before_us}
+            if len(kept) < len(mine):
+                self._changed.add(key)
+            if kept:
+                self.told[key] = kept
+            else:
+                del self.told[key]
+
+    def _let_go(self, before_us: int) -> None:
+        """Of versions that nothing admitted can be of any more: whoever is still there goes on into the next one."""
+        for place, segment in enumerate(self.segments[:-1]):
+            if segment is None:
+                continue
+            if segment.until_us >= before_us or place + 1 > self._passed:
+                return
+            following = self._segment(place + 1)
+            for slot in range(segment.vehicles.count):
+                if segment.vehicle_of(slot) not in following.bases:
+                    self._carry(segment.vehicle_of(slot), place + 1)
+            self.segments[place] = None
+            self.whole_next = True
+
+    # ---- keeping --------------------------------------------------------------------------------------------------------------
+
+    def part(self, from_us: int) -> Segment:
+        """The engine of the version that is in force from then on, for a checkpoint to fill."""
+        place = next(i for i, layer in enumerate(self.layers) if layer.from_us == from_us)
+        segment = self.segments[place]
+        if segment is None:
+            segment = self.segments[place] = self._made(place)
+        return segment
+
+    def restore_orders(
+        self, orders: list[Order], plans: Mapping[str, CompiledPlan], now_us: int, revision: int
+    ) -> None:
+        """As it was when these were known. Raises UnknownPlanError."""
+        self.now_us, self.revision = now_us, revision
+        if not orders:
+            return
+        self.timeline = self.timeline.with_orders(orders, plans)
+        versions = self.timeline.versions
+        self.layers = [Layer(v.from_us, self.timeline.until_us(i)) for i, v in enumerate(versions)]
+        self.first.until_us = self.timeline.until_us(0)
+        self.segments = [self.first, *([None] * (len(versions) - 1))]
+        self._passed = self.timeline.place(now_us)
+
+    def restore_accounts(self, accounts: Iterable[Any], removed: Mapping[str, list[tuple[int, list[Change]]]]) -> None:
+        layers = {layer.from_us: layer for layer in self.layers}
+        for account in accounts:
+            if account.told:
+                self.told[account.key] = {c.episode.id: c for c in account.told}
+            for from_us, mine in account.layers:
+                if from_us in layers:
+                    layers[from_us].told[account.key] = {c.episode.id: c for c in mine}
+        for vehicle, parts in removed.items():
+            for from_us, mine in parts:
+                if from_us in layers:
+                    layers[from_us].removed[vehicle] = {c.episode.id: c for c in mine}
+        if not self.simple and not self.first.vehicles.count and any(s is not None for s in self.segments[1:]):
+            self.segments[0] = None  # let go before
+
+    def take_accounts(self, whole: bool) -> tuple[list[Any], dict[str, list[tuple[int, list[Change]]]]]:
+        """(key, told, layers) of what has changed since the last call, and what ended when versions came into force, by vehicle."""
+        if self.simple and not self.told:
+            self._changed.clear()
+            return [], {}
+        keys = {key for layer in self.layers for key in layer.told} | set(self.told) if whole else self._changed
+        accounts = []
+        for key in sorted(keys):
+            parts = [(x.from_us, list(x.told[key].values())) for x in self.layers if key in x.told]
+            accounts.append((key, list(self.told.get(key, {}).values()), parts))
+        vehicles = {key[1] for key in keys if is_scanned(key[0])}
+        removed = {
+            v: [
+                (x.from_us, list(x.removed.get(v, {}).values()))
+                for x in self.layers
+                if whole is False or v in x.removed
+            ]
+            for v in sorted(vehicles)
+            if not whole or any(v in x.removed for x in self.layers)
+        }
+        self._changed = set()
+        return accounts, removed
+
+    # ---- another timeline -------------------------------------------------------------------------------------------------------
+
+    def _retime(self, timeline: Timeline, from_us: int, batch: ObservationBatch) -> list[Change]:
+        """Whatever was seen since then is judged again, by what is now in force."""
+        touched: set[Key] = set()
+        if self.simple:
+            touched |= self._begin_account()
+        again: list[tuple[Segment, Array]] = []
+        kept: list[Segment | None] = []
+        layers: list[Layer] = []
+        for segment, layer in zip(self.segments, self.layers, strict=True):
+            if layer.from_us >= from_us:
+                touched |= layer.keys()
+                if segment is not None:
+                    again += [(segment, segment.vehicles.history(slot)) for slot in range(segment.vehicles.count)]
+                continue
+            if segment is not None and layer.until_us > from_us:
+                taken, changes = segment.cut(from_us)
+                touched |= self._hear(len(kept), changes)
+                again += [(segment, fixes) for fixes in taken]
+            if layer.until_us > from_us:
+                layer.until_us = from_us
+                touched |= {key for key in layer.told if not is_scanned(key[0])}
+            kept.append(segment)
+            layers.append(layer)
+        spare = [s for s in self.segments if s is not None and s not in kept]
+        self.timeline = timeline
+        self._carriers.clear()
+        self.layers = layers
+        self.segments = [*kept, *([None] * (len(timeline.versions) - len(kept)))]
+        for place in range(len(layers), len(timeline.versions)):
+            self.layers.append(Layer(timeline.versions[place].from_us, timeline.until_us(place)))
+        if kept:
+            self.layers[len(kept) - 1].until_us = timeline.until_us(len(kept) - 1)
+            last = self.segments[len(kept) - 1]
+            if last is not None:
+                last.until_us = timeline.until_us(len(kept) - 1)
+        self._heirs = spare
+        self._hear_time(batch)
+        touched |= self._give_again(again)
+        self._segment(timeline.place(self.now_us))
+        self._heirs, self._again = [], {}
+        self._passed = 0
+        self.whole_next = True
+        return self._publish(touched)
+
+    def _begin_account(self) -> set[Key]:
+        """What the one engine has told and is not over, and what the rules beside the scan hold."""
+        segment = self.first
+        known = [c for slot in range(segment.vehicles.count) for c in segment.open(segment.vehicle_of(slot))]
+        known += told_beside(segment)
+        touched = self.layers[0].hear(known)
+        for key in touched:
+            self.told[key] = dict(self.layers[0].told[key])
+        return touched
+
+    def _give_again(self, again: list[tuple[Segment, Array]]) -> set[Key]:
+        """Fixes that were judged by another plan, a vehicle at a time, to those that were in force."""
+        touched: set[Key] = set()
+        starts = np.array([v.from_us for v in self.timeline.versions[1:]], np.int64)
+        by_name = self._again
+        for source, fixes in again:
+            if len(fixes):
+                by_name.setdefault(source.vehicle_of(int(fixes["slot"][0])), []).append((source, fixes))
+        for name, parts in sorted(by_name.items()):
+            seen = np.concatenate([f["seen"] for _, f in parts])
+            for place in np.unique(np.searchsorted(starts, seen, side="right")).tolist():
+                segment = self._segment(place)
+                if name not in segment.tables.vehicle_place:
+                    continue
+                touched |= self._bring(name, place, segment)
+                segment.add_vehicle(name)
+                rows = np.concatenate([segment.adopt(f[self._within(f, place)], source, name) for source, f in parts])
+                rows = rows[np.lexsort((rows["body"], rows["seq"], rows["device"], rows["seen"]))]
+                use, late = segment.look(rows)
+                touched |= self._hear(place, segment.scan_fixes(rows, use, late))
+        return touched
+
+    def _within(self, fixes: Array, place: int) -> Array:
+        version = self.timeline.versions[place]
+        found: Array = (fixes["seen"] >= version.from_us) & (fixes["seen"] < self.timeline.until_us(place))
+        return found
+
+
+def _unknown(change: Change, i: str) -> Change:
+    episode = msgspec.structs.replace(change.episode, id=i, evidence={})
+    return msgspec.structs.replace(change, episode=episode)

@@ -1,0 +1,320 @@
+"""The plan as a timeline: each fix is judged by what was in force when it was seen, whenever the order for it came in."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline.detect.checkpoint import Recovery
+from pipeline.detect.engine import NeedHistoryError
+from pipeline.detect.timed import Timed
+from pipeline.model.episode import Change, Episode, Ledger
+from pipeline.model.observation import Fix, Order, Other, Tick
+from pipeline.model.wire import BatchBuilder, ObservationBatch
+from pipeline.plan.model import Convoy, Movement, RuleSetting
+from pipeline.plan.timeline import Timeline, UnknownPlanError
+from tests.detect.oracle import Oracle
+from tests.detect.plans import RULES, SECOND, T0, area, fix, plan, rows, setting, square, watch
+from tests.detect.test_law import day
+from tests.detect.test_oracle import agree, drive, fixes_of
+
+FLEET = ("v1", "v2", "v3")
+LAKE = area("lake", square(900, 250, 160), watch("area.forbidden"), watch("area.left", dwell_s=0))
+CAMP = area("camp", square(2000, 0, 250), watch("area.entered", dwell_s=20), watch("area.required"))
+BASE = plan([LAKE, CAMP], line=[(0, 0), (2500, 0)], vehicles=FLEET, devices=2, content="base")
+DRY = replace(BASE, areas=(CAMP,), hash="dry")
+QUIET = replace(
+    BASE,
+    hash="quiet",
+    regions={"r": replace(BASE.regions["r"], rules={k: v for k, v in RULES.items() if k != "stop.unscheduled"})},
+)
+WIDER = plan(
+    [area("lake", square(900, 250, 300), watch("area.forbidden")), CAMP], line=[(0, 0), (2500, 0)], vehicles=FLEET,
+    devices=2, half_m=250, exit_m=200, content="wider",
+)  # fmt: skip
+PLANS = {p.hash: p for p in (BASE, DRY, QUIET, WIDER)}
+
+
+def order(what: str, at_s: float, received_s: float | None = None, **fields: Any) -> Order:
+    at = T0 + round(at_s * SECOND)
+    fields = {key.rstrip("_"): value for key, value in fields.items()}
+    return Order(
+        what=what, effective_from_us=at, seen_at_us=at, received_at_us=at if received_s is None else T0 + round(received_s * SECOND),
+        plan_hash=fields.get("hash", ""), fields=fields, body=len(repr(fields)),
+    )  # fmt: skip
+
+
+def tick(at_s: float) -> Tick:
+    return Tick(source="", at_us=T0 + round(at_s * SECOND))
+
+
+MOVED = (
+    order("cancel", 200, movement="m1"),
+    order("create", 300, movement={"id": "m2", "name": "x", "vehicles": ["v1", "v2"], "route": "n1", "always": True}),
+    order("swap", 400.5, movement="m2", out="v1", in_="v3"),
+    order("divert", 500, movement="m2", route="n1", from_km=0.5, to_km=2.0),
+)
+SWITCHED = (
+    order("plan", 150, hash="dry"),
+    order("plan", 320, hash="wider"),
+    order("cancel", 450, movement="m1"),
+    order("plan", 600, hash="quiet"),
+)
+
+
+def records(what: Sequence[Fix | Other], size: int) -> list[ObservationBatch]:
+    out = []
+    for start in range(0, len(what), size):
+        builder = BatchBuilder("c")
+        builder.extend(what[start : start + size])
+        out.append(builder.build())
+    return out
+
+
+def instant(o: Fix | Other) -> int:
+    if isinstance(o, Order):
+        return o.received_at_us
+    return o.at_us if isinstance(o, Tick) else o.seen_at_us
+
+
+def told(what: Sequence[Fix | Other], size: int = 1000, base: Any = BASE) -> Ledger:
+    engine, ledger = Timed(base), Ledger()
+    for record in records(what, size):
+        ledger.apply(engine.feed(record, PLANS))
+    return ledger
+
+
+def lines(what: Sequence[Fix | Other], size: int = 1000) -> list[str]:
+    return told(what, size).lines().decode().splitlines()
+
+
+# ---- the law
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.integers(0, 1 << 30), st.sampled_from([1, 7, 60, 1000]), st.sampled_from([MOVED, SWITCHED, MOVED + SWITCHED[:1]])
+)
+def test_the_order_in_which_orders_and_fixes_come_changes_nothing(
+    seed: int, size: int, orders: tuple[Order, ...]
+) -> None:
+    what = sorted([*day(seed % 7, 150), *orders], key=instant)
+    whole = lines(what)
+    dice = random.Random(seed)
+    mixed = [*what, *dice.choices(what, k=20)]
+    dice.shuffle(mixed)
+    assert lines(mixed, size) == whole
+    assert lines([*(o for o in what if not isinstance(o, Order)), *orders[::-1]], size) == whole
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(drive, st.lists(st.tuples(st.integers(1, 900), st.sampled_from(["base", "dry", "quiet", "wider"])), max_size=4))
+def test_each_fix_is_judged_by_the_plan_of_its_instant(drawn: Any, switches: list[tuple[int, str]]) -> None:
+    fixes = fixes_of(*drawn)
+    orders = [order("plan", at, received_s=0, hash=name) for at, name in sorted(dict(switches).items())]
+    timeline = Timeline(BASE).with_orders(orders, PLANS)
+    expected = Oracle(BASE, later=[(v.from_us, v.plan) for v in timeline.versions[1:]]).run(fixes)
+    for what in (
+        [*orders, *fixes],
+        [*fixes, *orders],
+        sorted([*fixes, *orders], key=lambda o: getattr(o, "effective_from_us", o.seen_at_us)),
+    ):
+        ledger = told(what, 7)
+        ours = sorted((e.rule, e.object, e.began_at_us, e.ended_at_us, e.severity) for e in ledger.sorted())
+        assert agree(ours, expected)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.integers(0, 1 << 30))
+def test_restarts_from_any_checkpoint_change_nothing(seed: int) -> None:
+    dice = random.Random(seed)
+    orders = dice.choice([MOVED, SWITCHED, MOVED + SWITCHED[:1]])
+    fixes = day(seed % 5, 150)
+    late = sorted([*fixes, *orders], key=lambda o: instant(o) + dice.choice([0, 0, 0, 5, 90]) * SECOND)
+    ledger, _ = restarted(records(late, dice.choice([1, 7, 40])), seed)
+    assert ledger.lines() == told(late).lines()
+
+
+def restarted(batches: Sequence[ObservationBatch], seed: int, base: Any = BASE) -> tuple[Ledger, int]:
+    dice = random.Random(seed)
+    engine, recovery, folded, topic = Timed(base, 6 * 3600 * SECOND), Recovery(0), Ledger(), dict[bytes, bytes]()
+    epoch, restarts = 1, 0
+    for at, record in enumerate(batches, 1):
+        while True:
+            try:
+                folded.apply(engine.feed(record, PLANS))
+                break
+            except NeedHistoryError as need:
+                engine.load_history(batches[: at - 1], need.from_us)
+        if dice.random() < 0.1:
+            written = recovery.checkpoint(engine, at, epoch)
+            topic.update([*written.blocks, written.manifest])
+            if dice.random() < 0.6:
+                recovery, engine, epoch = Recovery(0), Timed(base, 6 * 3600 * SECOND), epoch + 1
+                for key, value in topic.items():
+                    recovery.see(key, value)
+                assert recovery.restore(engine, epoch, PLANS) == at
+                restarts += 1
+    return folded, restarts
+
+
+# ---- what people care for
+
+
+def lake_and_stop(until_s: int = 400) -> list[Fix]:
+    """Into the lake at once, and standing there."""
+    return [fix(0, 300, 0), fix(20, 500, 0), *(fix(t, 900, 250, speed=0.0) for t in range(40, until_s, 10))]
+
+
+def test_an_edit_that_does_not_concern_it_leaves_an_episode_alone() -> None:
+    before = rows(told(lake_and_stop()))
+    assert (
+        rows(told([*lake_and_stop(200), order("plan", 200, hash="quiet"), *lake_and_stop()[len(lake_and_stop(200)) :]]))
+        != before
+    )
+    lake = [r for r in before if r[0] == "area.forbidden"]
+    after = told([*lake_and_stop(200), order("plan", 200, hash="quiet"), *lake_and_stop()[len(lake_and_stop(200)) :]])
+    assert [r for r in rows(after) if r[0] == "area.forbidden"] == lake
+    (stop,) = [e for e in after.sorted() if e.rule == "stop.unscheduled"]
+    assert stop.ended_at_us == T0 + 200 * SECOND
+    assert stop.evidence["ended_by"] == "PLAN_REMOVED"
+
+
+def test_what_the_plan_no_longer_has_ends_when_time_says_so_and_nothing_else_is_heard() -> None:
+    engine, ledger = Timed(BASE), Ledger()
+    switch = order("plan", 600, received_s=390, hash="dry")  # given before it is in force
+    for record in records([*lake_and_stop(), switch, tick(599)], 1):
+        ledger.apply(engine.feed(record, PLANS))
+    assert [r[4] for r in rows(ledger) if r[0] == "area.forbidden"] == [None]
+    ledger.apply(engine.feed(records([tick(600)], 1)[0], PLANS))
+    assert [r[4] for r in rows(ledger) if r[0] == "area.forbidden"] == [600.0]
+    ledger.apply(engine.feed(records([fix(590, 0, 0)], 1)[0], PLANS))  # it had left before: it only came late
+    assert [r[4] for r in rows(ledger) if r[0] == "area.forbidden"] == [590.0]
+
+
+def test_a_rule_that_goes_live_tells_what_is_open() -> None:
+    shadow = replace(setting("stop.unscheduled", radius_m=50.0, min_duration_us=60e6), mode="shadow")
+    region = replace(BASE.regions["r"], rules={**RULES, "stop.unscheduled": shadow})
+    quiet = replace(BASE, regions={"r": region}, hash="shadow")
+    engine = Timed(quiet)
+    first = engine.feed(records(lake_and_stop(200), 100)[0], PLANS)
+    assert [(c.kind, c.mode) for c in first if c.episode.rule == "stop.unscheduled"] == [("begin", "shadow")]
+    second = engine.feed(records([order("plan", 200, hash="base")], 1)[0], PLANS)
+    assert [(c.kind, c.mode) for c in second if c.episode.rule == "stop.unscheduled"] == [("amend", "live")]
+
+
+def test_a_plan_that_is_not_at_hand_is_asked_for_and_nothing_has_changed() -> None:
+    engine = Timed(BASE)
+    record = records([*lake_and_stop(), order("plan", 200, hash="dry")], 1000)[0]
+    with pytest.raises(UnknownPlanError) as asked:
+        engine.feed(record, {})
+    assert asked.value.plan_hash == "dry"
+    ledger = Ledger()
+    ledger.apply(engine.feed(record, PLANS))
+    assert ledger.lines() == told([*lake_and_stop(), order("plan", 200, hash="dry")]).lines()
+
+
+def test_an_order_beyond_the_horizon_waits_for_the_day_to_be_settled() -> None:
+    engine = Timed(BASE, horizon_us=3600 * SECOND)
+    engine.feed(records([*lake_and_stop(), order("plan", 0, received_s=3601, hash="dry")], 1000)[0], PLANS)
+    assert engine.simple and engine.counts["orders_beyond_horizon"] == 1
+    engine.feed(records([order("plan", 0, received_s=3600, hash="dry")], 1000)[0], PLANS)
+    assert not engine.simple
+
+
+# ---- convoys
+
+
+def convoy_world() -> Any:
+    rules: dict[str, RuleSetting] = {
+        "convoy.separated": setting("convoy.separated", min_duration_us=60e6, rejoin_factor=0.8, stale_after_us=120e6),
+        "device.silent": setting(
+            "device.silent", expected_within_us=300e6, reemerge_within_us=600e6, coverage_margin_m=100.0
+        ),
+    }
+    members = ("e1", "c1", "e2")
+    base = plan(line=((0.0, 0.0), (40_000.0, 0.0)), vehicles=(*members, "c2"), rules=rules, content="convoys")
+    convoy = Convoy("k", "r", {"en": "K"}, members, ("c1",), ("e1", "e2"), 500.0)
+    (moving,) = base.movements
+    movement: Movement = replace(moving, vehicles=members, convoy="k")
+    return replace(base, convoys={"k": convoy}, movements=(movement,))
+
+
+CONVOYS = convoy_world()
+
+
+def march(seed: int) -> list[Fix | Other]:
+    """The last one stays behind for some minutes; another car of the same kind drives along."""
+    dice = random.Random(seed)
+    out: list[Fix | Other] = []
+    for n, name in enumerate(("e1", "c1", "e2", "c2")):
+        behind, lost = 200.0 * n, dice.uniform(200, 400)
+        for t in range(n, 1500, 10):
+            if name == "e2" and lost < t < lost + 300:
+                behind += dice.uniform(20, 60)
+            if name == "e2" and t > lost + 600 and behind > 700:
+                behind -= 100
+            if name == "c1" and 900 < t < 1300:
+                continue
+            out.append(fix(t, 15.0 * t - behind, 0.0, name, speed=15.0))
+    out += [tick(t) for t in range(0, 1501, 5)]
+    return sorted(out, key=instant)
+
+
+DELAYED = (
+    order("cancel", 500, movement="m1"),
+    order(
+        "create", 700, received_s=760, movement={"id": "m2", "name": "x", "convoy": "k", "route": "n1", "always": True}
+    ),
+    order("swap", 900, received_s=905, movement="m2", out="c1", in_="c2"),
+)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.integers(0, 1 << 30), st.sampled_from([3, 40, 1000]))
+def test_convoys_and_silence_are_under_the_law_too(seed: int, size: int) -> None:
+    what = sorted([*march(seed % 4), *DELAYED], key=instant)
+    whole = told(what, base=CONVOYS)
+    assert {e.rule for e in whole.sorted()} >= {"convoy.separated"}
+    dice = random.Random(seed)
+    late = sorted(what, key=lambda o: instant(o) + dice.choice([0, 0, 0, 20, 50]) * SECOND * (not isinstance(o, Tick)))
+    assert told(late, size, base=CONVOYS).lines() == whole.lines()
+    ledger, _ = restarted(records(late, size), seed, CONVOYS)
+    assert ledger.lines() == whole.lines()
+
+
+def test_a_gap_ends_with_the_order_that_ends_the_movement() -> None:
+    def gaps(*orders: Order) -> list[Episode]:
+        ledger = told(sorted([*march(1), *orders], key=instant), base=CONVOYS)
+        return [e for e in ledger.sorted() if e.rule == "convoy.separated"]
+
+    (whole, *_) = gaps()
+    middle = (whole.began_at_us - T0) / SECOND + 100
+    (cut, *_) = gaps(order("cancel", middle, movement="m1"))
+    assert (cut.id, cut.ended_at_us) == (whole.id, T0 + round(middle * SECOND))
+    assert cut.evidence["ended_by"] == "PLAN_REMOVED"
+    other = order("create", 0, movement={"id": "m9", "name": "x", "vehicles": ["c2"], "route": "n1", "always": True})
+    assert gaps(replace_at(other, middle)) == gaps(), "an order for somebody else is none of its business"
+
+
+def replace_at(of: Order, at_s: float) -> Order:
+    return order(of.what, at_s, **of.fields)
+
+
+def test_changes_are_told_once() -> None:
+    """What is published is the difference: nothing begins twice, nothing ends that did not begin."""
+    engine, seen = Timed(BASE), list[Change]()
+    for record in records(sorted([*day(3, 150), *SWITCHED], key=instant), 5):
+        seen += engine.feed(record, PLANS)
+    begun = [c.episode.id for c in seen if c.kind == "begin"]
+    assert len(begun) == len(set(begun))
+    assert {c.episode.id for c in seen if c.kind == "end"} <= {*begun, *itertools.chain(*(c.was_ids for c in seen))} | {
+        c.episode.id for c in seen if c.kind == "amend"
+    }
