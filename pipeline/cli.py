@@ -22,6 +22,8 @@ COMMANDS: dict[str, str] = {
     "grafana": "pipeline.commands.grafana:grafana",
     "oncall": "pipeline.commands.oncall:oncall",
     "operator": "pipeline.commands.operator:operator",
+    "token": "pipeline.commands.token:token",
+    "audit": "pipeline.commands.audit:audit",
     "device": "pipeline.commands.device:device",
     "setup": "pipeline.commands.setup:setup",
     "doctor": "pipeline.commands.doctor:doctor",

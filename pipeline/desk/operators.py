@@ -84,9 +84,17 @@ class Operators:
 
     def put(self, name: str, role: Role, password: str, regions: Iterable[str] | None = None) -> None:
         """Add an operator, or give a known one another role, password and regions."""
+        self.check(name, password, regions)
+        self._change(lambda known: {**known, name: Operator(name, role, _hashed(name, password), _regions(regions))})
+
+    def check(self, name: str, password: str, regions: Iterable[str] | None) -> None:
+        """Raises OperatorsError when these cannot be, before anything is written."""
+        if self.path is None:
+            raise OperatorsError("RAHDAR_OPERATORS_FILE is not set; name the file that holds the operators")
         if not NAME.fullmatch(name):
             raise OperatorsError(f"{name!r} cannot be a login: letters, digits, `.`, `_` and `-`, 32 at most")
-        self._change(lambda known: {**known, name: Operator(name, role, _hashed(name, password), _regions(regions))})
+        _check_password(name, password)
+        _regions(regions)
 
     def change_password(self, name: str, password: str) -> None:
         self._replace(name, lambda operator: replace(operator, hash=_hashed(name, password)))
@@ -141,7 +149,7 @@ def _row(operator: Operator) -> dict[str, Any]:
     return row
 
 
-def _hashed(name: str, password: str) -> str:
+def _check_password(name: str, password: str) -> None:
     if len(password) < SHORTEST_PASSWORD:
         raise OperatorsError(f"the password has {len(password)} characters; give {SHORTEST_PASSWORD} or more")
     if len(password) > LONGEST_PASSWORD:
@@ -150,6 +158,10 @@ def _hashed(name: str, password: str) -> str:
         raise OperatorsError("the password is the name and little more; give another one")
     if len(set(password)) < 5:
         raise OperatorsError("the password repeats a few characters; give another one")
+
+
+def _hashed(name: str, password: str) -> str:
+    _check_password(name, password)
     return _hasher.hash(password)
 
 

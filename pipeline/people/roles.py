@@ -34,7 +34,6 @@ class Permission:
 PERMISSIONS: Mapping[str, Permission] = {
     "door": Permission(None, "reach the page of the login, and learn whether data flows", bearer=False),
     "answer": Permission(None, "take the one alert that a message's signed link names", bearer=False),
-    "answer": Permission(None, "take the one alert that a message's signed link names", bearer=False),
     "look": Permission("viewer", "see the queue, an alert's page, the map, positions and convoys"),
     "leave": Permission("viewer", "log out, see and end one's own sessions", acts=True, bearer=False),
     "own": Permission("viewer", "see one's own sessions", bearer=False),
@@ -52,8 +51,6 @@ ROUTES: Mapping[tuple[str, str], str] = {
     ("POST", "/login"): "door",
     ("GET", "/enter"): "door",
     ("POST", "/enter"): "door",
-    ("GET", "/a/{token}"): "answer",
-    ("POST", "/a/{token}"): "answer",
     ("GET", "/a/{token}"): "answer",
     ("POST", "/a/{token}"): "answer",
     ("GET", "/static/{name:path}"): "door",

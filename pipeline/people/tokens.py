@@ -65,17 +65,8 @@ class TokenStore:
         self, name: str, role: str, days: float, made_by: str, regions: Regions = None, read_only: bool = True
     ) -> str:
         """The token itself: shown once, kept nowhere. Raises TokenError."""
-        if not NAME.fullmatch(name):
-            raise TokenError(f"{name!r} cannot be a token's name: letters, digits, `.`, `_` and `-`, 32 at most")
-        if role not in ROLES_OF_TOKENS:
-            raise TokenError(f"a token cannot have the role {role!r}; give one of {', '.join(ROLES_OF_TOKENS)}")
-        if not 0 < days <= LONGEST_DAYS:
-            raise TokenError(f"a token lasts up to {LONGEST_DAYS} days; {days:g} is not among them")
-        if regions is not None and not regions:
-            raise TokenError("name a region, or leave regions out: then all are meant")
+        self.check(name, role, days, regions)
         now = self._clock.now_us()
-        if any(token.name == name and token.revoked_us is None for token in self.all()):
-            raise TokenError(f"there is a token {name!r}; revoke it first, or choose another name")
         token_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
         self._db.execute(
             f"INSERT INTO token (secret_hash, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL)",  # noqa: S608  # our own names
@@ -85,6 +76,19 @@ class TokenStore:
             ),
         )  # fmt: skip
         return f"rahdar_{token_id}_{secret}"
+
+    def check(self, name: str, role: str, days: float, regions: Regions) -> None:
+        """Raises TokenError when there cannot be such a one."""
+        if not NAME.fullmatch(name):
+            raise TokenError(f"{name!r} cannot be a token's name: letters, digits, `.`, `_` and `-`, 32 at most")
+        if role not in ROLES_OF_TOKENS:
+            raise TokenError(f"a token cannot have the role {role!r}; give one of {', '.join(ROLES_OF_TOKENS)}")
+        if not 0 < days <= LONGEST_DAYS:
+            raise TokenError(f"a token lasts up to {LONGEST_DAYS} days; {days:g} is not among them")
+        if regions is not None and not regions:
+            raise TokenError("name a region, or leave regions out: then all are meant")
+        if any(token.name == name and token.revoked_us is None for token in self.all()):
+            raise TokenError(f"there is a token {name!r}; revoke it first, or choose another name")
 
     def find(self, text: str, address: str = "") -> Token | None:
         """Whose this is, and thereby used. None: of nobody, revoked or expired."""

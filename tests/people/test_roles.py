@@ -14,7 +14,7 @@ def test_each_role_may_what_the_one_before_it_may() -> None:
 
 def test_who_may_what_as_it_was_decided() -> None:
     assert {name: next((role for role in ROLES if may(role, name)), None) for name in PERMISSIONS} == {
-        "door": "viewer", "look": "viewer", "leave": "viewer", "own": "viewer", "trail": "operator", "act": "operator",
+        "door": "viewer", "answer": "viewer", "look": "viewer", "leave": "viewer", "own": "viewer", "trail": "operator", "act": "operator",
         "residence": "supervisor", "people": "admin", "shut_out": "admin",
     }  # fmt: skip
 
