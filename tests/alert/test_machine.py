@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -421,10 +422,12 @@ class Book(RuleBasedStateMachine):
         assert self.store.audit_fault() is None
 
 
-EXAMPLES = int(os.environ.get("RAHDAR_BOOK_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("RAHDAR_BOOK_EXAMPLES", "200"))  # a campaign: 10000, with 50 steps
+STEPS = int(os.environ.get("RAHDAR_BOOK_STEPS", "30"))
+pytestmark = pytest.mark.timeout(0 if EXAMPLES > 200 else 1200)
 TestBook = Book.TestCase
 TestBook.settings = settings(
-    max_examples=EXAMPLES, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None, suppress_health_check=list(HealthCheck)
 )
 
 
