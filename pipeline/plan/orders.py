@@ -153,23 +153,23 @@ def _created(c: _Checked) -> CompiledPlan | None:
     stops = [_bare(a) for a in (told.origin, told.destination, *told.stops) if a is not None]
     for name in stops:
         c.named("movement.stops", name, areas, "area")
-    if not all((*on, *known)) or (told.convoy is not None and convoy is None):
-        return None
-    ways = [_leg(c, leg, convoy, vehicles) for leg in legs]
-    route = plan.routes[ways[0].route]
-    region = convoy.region if convoy else route.region
+    roads = [plan.routes[_bare(leg.route)].region for leg, sound in zip(legs, on, strict=True) if sound]
+    region = convoy.region if convoy else next(iter((*roads, *plan.regions)))
     starts, ends = ALWAYS_US
     if not told.always:
         times = _Checked(plan, _with_fields(c.order, {"starts": told.starts, "ends": told.ends}), c.file)
         read = [times.instant(key, region) for key in ("starts", "ends")]
         c.faults += times.faults
-        if read[0] is None or read[1] is None:
-            return None
-        starts, ends = read[0], read[1]
+        if read[0] is not None and read[1] is not None:
+            starts, ends = read[0], read[1]
     if ends <= starts:
         c.fault("movement.ends", told.ends, "the movement ends before it starts", "Look at the dates")
     if ends <= c.order.effective_from_us:
         c.fault("movement.ends", told.ends, "the movement is over before the order is in force", "Look at the dates")
+    if not all((*on, *known)) or (told.convoy is not None and convoy is None):
+        return None
+    ways = [_leg(c, leg, convoy, vehicles) for leg in legs]
+    route = plan.routes[ways[0].route]
     made = Movement(
         told.id, region, told.name.mapping(), vehicles, told.convoy, route.id, starts, ends, ways[0].from_chainage_m,
         ways[0].to_chainage_m, frozenset(stops), tuple(ways) if told.legs is not None else (),
@@ -248,12 +248,13 @@ def _delayed(c: _Checked) -> CompiledPlan | None:
 def _diverted(c: _Checked) -> CompiledPlan | None:
     c.keys("movement", "route", "from_km", "to_km", "origin", "destination", "stops")
     movement = c.movement()
+    kilometres = c.number("from_km"), c.number("to_km")
     name = c.text("route")
     if name is None or not c.named("route", name, c.plan.routes, "route") or movement is None:
         return None
     route = c.plan.routes[name]
-    low = c.along("from_km", route, c.number("from_km"), 0.0)
-    high = c.along("to_km", route, c.number("to_km"), float(route.chainage_m[-1]))
+    low = c.along("from_km", route, kilometres[0], 0.0)
+    high = c.along("to_km", route, kilometres[1], float(route.chainage_m[-1]))
     if low == high:
         c.fault("to_km", c.fields.get("to_km"), "the movement has no length", "Give two kilometres that differ")
     stops = movement.stop_areas

@@ -24,6 +24,7 @@ from tests.detect.oracle import Oracle
 from tests.detect.plans import RULES, SECOND, T0, area, fix, plan, rows, setting, square, watch
 from tests.detect.test_law import day
 from tests.detect.test_oracle import agree, drive, fixes_of
+from tests.detect.test_sensors import Said, sensor, world
 
 FLEET = ("v1", "v2", "v3")
 LAKE = area("lake", square(900, 250, 160), watch("area.forbidden"), watch("area.left", dwell_s=0))
@@ -318,3 +319,33 @@ def test_changes_are_told_once() -> None:
     assert {c.episode.id for c in seen if c.kind == "end"} <= {*begun, *itertools.chain(*(c.was_ids for c in seen))} | {
         c.episode.id for c in seen if c.kind == "amend"
     }
+
+
+# ---- sensors
+
+
+def guard(what: Sequence[Fix | Other], plans: dict[str, Any], size: int = 1000) -> Ledger:
+    engine, ledger = Timed(plans["base"]), Ledger()
+    for record in records(what, size):
+        ledger.apply(engine.feed(record, plans))
+    return ledger
+
+
+def test_a_sensor_that_the_plan_drops_ends_what_it_told_and_the_others_go_on() -> None:
+    smoke, other = sensor("smoke", "smoke"), sensor("attic", "smoke", site="t")
+    both, one = world([smoke, other]), world([other])
+    plans = {"base": replace(both, hash="base"), "one": replace(one, hash="one")}
+    what = [
+        Said(10, "smoke", "smoke", True).observation(),
+        Said(20, "attic", "smoke", True).observation(),
+        *(tick(t) for t in range(5, 400, 5)),
+        order("plan", 100, received_s=101, hash="one"),
+    ]
+    expected = [("sensor.alarm", "attic", "smoke", 20.0, 220.0), ("sensor.alarm", "smoke", "smoke", 10.0, 100.0)]
+    for seed in range(6):
+        dice = random.Random(seed)
+        mixed = sorted(what, key=instant) if not seed else dice.sample(what, len(what))
+        ledger = guard(mixed, plans, dice.choice([1, 10, 1000]))
+        assert sorted(rows(ledger)) == expected
+        (ended,) = [e for e in ledger.sorted() if e.subject == "smoke"]
+        assert ended.evidence["ended_by"] == "PLAN_REMOVED"
