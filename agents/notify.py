@@ -38,6 +38,7 @@ from pipeline.notify.leases import Leases
 from pipeline.notify.links import SECRET_FILE, read_secret
 from pipeline.notify.sender import DOWNLINK, Sender
 from pipeline.notify.tak import Tak
+from pipeline.people.secrets import FILE_NAME as ADDRESSES_KEY
 from pipeline.plan.model import CompiledPlan
 from pipeline.settings import Settings
 
@@ -65,7 +66,9 @@ class NotifyStage:
         sqlite_folder(settings.alert_url)
         try:
             self.secret = read_secret(settings.link_secret_file or settings.var / SECRET_FILE)
-            self.addresses = Addresses(settings.addresses_file)
+            self.addresses = Addresses(
+                settings.addresses_file, key_file=settings.addresses_key_file or settings.var / ADDRESSES_KEY
+            )
         except (AddressesError, OSError) as why:
             raise BadInput(f"RAHDAR_ADDRESSES_FILE, RAHDAR_LINK_SECRET_FILE: {why}") from why
         name = settings.notify_name or f"{socket.gethostname()}:{settings.var.resolve()}"

@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "grafana": "pipeline.commands.grafana:grafana",
     "oncall": "pipeline.commands.oncall:oncall",
     "operator": "pipeline.commands.operator:operator",
+    "address": "pipeline.commands.address:address",
     "token": "pipeline.commands.token:token",
     "audit": "pipeline.commands.audit:audit",
     "device": "pipeline.commands.device:device",

@@ -34,6 +34,8 @@ class Settings(BaseSettings):
     mqtt_tls_ca_file: Path | None = None
     operators_file: Path | None = None
     """YAML: name, role, argon2 hash. Who may log in to the desk."""
+    addresses_key_file: Path | None = None
+    """Opens the sealed lines of the addresses file. Without: `addresses.key` under `var`, made by `rahdar address`."""
     addresses_file: Path | None = None
     """Lines `name: address`, readable by us alone: where the roster's people are reached (docs/alerts.md)."""
     link_secret_file: Path | None = None

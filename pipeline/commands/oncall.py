@@ -12,7 +12,9 @@ from pipeline.cli import BadInput
 from pipeline.clock import WallClock
 from pipeline.commands.run import read_settings
 from pipeline.model.times import from_us
-from pipeline.notify.addresses import Addresses, AddressesError, masked
+from pipeline.notify.addresses import Addresses, AddressesError
+from pipeline.people.secrets import FILE_NAME as ADDRESSES_KEY
+from pipeline.people.secrets import mask
 from pipeline.plan.load import PlanError, load_plan
 from pipeline.plan.model import CompiledPlan
 from pipeline.plan.roster import on_call_rows
@@ -32,7 +34,9 @@ def oncall(at: str | None, plan_dir: Path | None, as_json: bool) -> int:
     settings = read_settings()
     try:
         plan = load_plan(plan_dir or settings.plan)
-        addresses = Addresses(settings.addresses_file)
+        addresses = Addresses(
+            settings.addresses_file, key_file=settings.addresses_key_file or settings.var / ADDRESSES_KEY
+        )
     except (PlanError, AddressesError, OSError) as why:
         raise BadInput(str(why)) from why
     if not plan.rosters:
@@ -44,7 +48,7 @@ def oncall(at: str | None, plan_dir: Path | None, as_json: bool) -> int:
             empty |= row["officer"] is None
             for channel in row["channels"]:
                 address = addresses.find(channel.pop("address"))
-                channel["address"] = masked(address) if address else None
+                channel["address"] = mask(address) if address else None
             click.echo(json.dumps(row, ensure_ascii=False) if as_json else _line(plan, row, zone))
     return 1 if empty else 0
 

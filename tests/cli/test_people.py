@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from pipeline.cli import cli
 from pipeline.desk.operators import FILE_NAME, Operators
 from pipeline.desk.sessions import SessionStore
+from pipeline.notify.addresses import Addresses, AddressesError
 from pipeline.people.audit import AuditLog
 from pipeline.people.lockout import Lockout
 from pipeline.people.tokens import TokenStore
@@ -157,3 +158,39 @@ def test_the_record_can_be_asked_and_asking_is_on_record(shell: Shell) -> None:
     assert shell.run("audit", "show", "--what", "trail", "--since", "2100-01-01T00:00:00Z").output == ""
     assert [what for what, _ in shell.recorded()] == ["trail", "trail", "export", "export", "export"]
     shell.run("audit", "show", "--since", "yesterday", code=1)
+
+
+def test_an_officers_number_lies_sealed_and_only_the_channel_sees_it(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, key = shell.var / "addresses", shell.var / "addresses.key"
+    monkeypatch.setenv("RAHDAR_ADDRESSES_FILE", str(file))
+    file.write_text("bilal-sms: +923007654321\n")
+    file.chmod(0o600)
+    runner = CliRunner()
+    result = runner.invoke(cli, ["address", "set", "amina-sms"], input="+923001234567\n+923001234567\n")
+    assert result.exit_code == 0, result.output
+    assert "+92 3** ***45 67" in result.output and "1234567" not in result.output
+    assert b"1234567" not in file.read_bytes() and file.stat().st_mode & 0o077 == 0
+    assert shell.run("address", "list").output == (
+        "amina-sms\t+92 3** ***45 67\tsealed\nbilal-sms\t+92 3** ***43 21\tplain\n"
+    )
+    shell.run("address", "seal")
+    assert b"7654321" not in file.read_bytes()
+    before = file.read_bytes()
+    shell.run("address", "seal", "--new-key")
+    assert file.read_bytes() != before
+    found = Addresses(file, {}, key)
+    assert (found.find("amina-sms"), found.find("bilal-sms")) == ("+923001234567", "+923007654321")
+    assert found.names_of("+923007654321") == ["bilal-sms"]
+    assert not any("1234567" in str(vars(one)) for one in (found,))
+    shell.run("address", "remove", "bilal-sms")
+    assert found.find("bilal-sms") is None
+    key.unlink()
+    with pytest.raises(AddressesError, match="put the key back"):
+        Addresses(file, {}, key)
+    assert found.find("amina-sms") is None and "put the key back" in found.fault
+    assert [what for what, _ in shell.recorded()] == [
+        "address_set", "addresses_sealed", "addresses_sealed", "address_removed",
+    ]  # fmt: skip
+    assert "1234567" not in str(shell.recorded())
