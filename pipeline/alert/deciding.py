@@ -51,7 +51,7 @@ class Decider:
         e = change.episode
         names = turn.tx.execute(t.ALERTS_OF, {"ids": [e.id, *change.was_ids]}).scalars().all()
         known = [a for a in (turn.get(name) for name in names) if a is not None and is_of(a, change)]
-        region = region_of(self.plan, e.subject)
+        region = responsible(self.plan, e)
         setting = self.setting(region, e.rule)
         joins = ""
         if not known and change.mode == "live" and change.kind != "retract":
@@ -315,6 +315,18 @@ def about(change: Change) -> Change:
     if e.rule != "device.silent":
         return change
     return msgspec.structs.replace(change, episode=msgspec.structs.replace(e, subject=e.object, object=e.subject))
+
+
+def responsible(plan: CompiledPlan, episode: Episode) -> str:
+    """The region whose people answer: that leads a movement where it began, that has the area, else the subject's own."""
+    led = episode.evidence.get("region")
+    if led in plan.regions:
+        return str(led)
+    if episode.rule.startswith("area."):
+        for area in plan.areas:
+            if area.id == episode.object:
+                return area.region
+    return region_of(plan, episode.subject)
 
 
 def region_of(plan: CompiledPlan, subject: str) -> str:

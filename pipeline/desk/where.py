@@ -10,6 +10,7 @@ import shapely
 
 from pipeline.desk.live import Position
 from pipeline.plan.describe import where
+from pipeline.plan.legs import stretch_at, stretches, way_line
 from pipeline.plan.model import CompiledPlan, Convoy, Movement, Route
 
 ON_THE_ROAD_M = 2_000.0
@@ -21,6 +22,9 @@ class Whereabouts:
     def __init__(self, plan: CompiledPlan) -> None:
         self.plan = plan
         self._lines = {route.id: shapely.LineString(route.xy) for route in plan.routes.values()}
+        self._ways = {
+            m.id: (stretches(plan, m), shapely.LineString(way_line(plan, m)[0])) for m in plan.movements if m.legs
+        }
 
     def _xy(self, lat: float, lon: float) -> tuple[float, float]:
         x, y = self.plan.projection.to_xy([lat], [lon])
@@ -40,7 +44,7 @@ class Whereabouts:
 
     def words(self, vehicle: str, lat: float, lon: float) -> dict[str, Any]:
         """Road, kilometre, the nearest place: in English and Urdu."""
-        hint = next((m.route for m in self.plan.movements if vehicle in m.vehicles), None)
+        hint = next((self._road_of(m, lat, lon) for m in self.plan.movements if vehicle in m.vehicles), None)
         xy = self._xy(lat, lon)
         found = where(self.plan, xy, hint)
         return {
@@ -48,6 +52,13 @@ class Whereabouts:
             "ur": where(self.plan, xy, hint, "ur").text,
             "off_m": None if found.off_road_m is None else round(found.off_road_m),
         }
+
+    def _road_of(self, movement: Movement, lat: float, lon: float) -> str:
+        """The route of the leg that is nearest: of a movement that is handed over it is on one road or the other."""
+        if len(movement.way) == 1:
+            return movement.route
+        way, line = self._ways[movement.id]
+        return way[stretch_at(way, float(line.project(shapely.Point(self._xy(lat, lon)))))].route.id
 
     # ---- convoys --------------------------------------------------------------------------------------------
 
@@ -63,41 +74,76 @@ class Whereabouts:
             movement = self.movement_of(convoy, at_us)
             if movement is None or movement.route not in self.plan.routes:
                 continue
-            route = self.plan.routes[movement.route]
-            sign = 1 if movement.to_chainage_m >= movement.from_chainage_m else -1
-            start, length = movement.from_chainage_m, abs(movement.to_chainage_m - movement.from_chainage_m)
-            units: list[dict[str, Any]] = []
-            for vehicle in convoy.members:
-                if (at := positions.get(vehicle)) is None:
-                    units.append({"id": vehicle, "m": None})
-                    continue
-                along, off = self.on_route(route, at.lat, at.lon)
-                units.append(
-                    {"id": vehicle, "m": round(sign * (along - start)), "off_m": round(off), "seen_us": at.seen_at_us}
-                )
-            points: list[dict[str, Any]] = [
-                {
-                    "name": dict(c.name),
-                    "m": round(sign * (c.chainage_m - start)),
-                    "km": round(route.road_km(c.chainage_m)),
-                }
-                for c in route.checkpoints
-            ]
             out.append(
-                {
-                    "id": convoy.id,
-                    "name": dict(convoy.name),
-                    "road": route.road,
-                    "km_at_start": route.road_km(start),
-                    "km_sign": route.km_sign * sign,
-                    "length_m": round(length),
-                    "limit_m": convoy.max_gap_m,
-                    "off_limit_m": route.half_width_m,
-                    "checkpoints": sorted((p for p in points if 0 <= p["m"] <= length), key=lambda p: p["m"]),
-                    "units": units,
-                }
+                self._led(convoy, movement, positions) if movement.legs else self._strip(convoy, movement, positions)
             )
         return out
+
+    def _strip(self, convoy: Convoy, movement: Movement, positions: Mapping[str, Position]) -> dict[str, Any]:
+        route = self.plan.routes[movement.route]
+        sign = 1 if movement.to_chainage_m >= movement.from_chainage_m else -1
+        start, length = movement.from_chainage_m, abs(movement.to_chainage_m - movement.from_chainage_m)
+        units: list[dict[str, Any]] = []
+        for vehicle in convoy.members:
+            if (at := positions.get(vehicle)) is None:
+                units.append({"id": vehicle, "m": None})
+                continue
+            along, off = self.on_route(route, at.lat, at.lon)
+            units.append(
+                {"id": vehicle, "m": round(sign * (along - start)), "off_m": round(off), "seen_us": at.seen_at_us}
+            )
+        points: list[dict[str, Any]] = [
+            {
+                "name": dict(c.name),
+                "m": round(sign * (c.chainage_m - start)),
+                "km": round(route.road_km(c.chainage_m)),
+            }
+            for c in route.checkpoints
+        ]
+        return {
+            "id": convoy.id,
+            "name": dict(convoy.name),
+            "road": route.road,
+            "km_at_start": route.road_km(start),
+            "km_sign": route.km_sign * sign,
+            "length_m": round(length),
+            "limit_m": convoy.max_gap_m,
+            "off_limit_m": route.half_width_m,
+            "checkpoints": sorted((p for p in points if 0 <= p["m"] <= length), key=lambda p: p["m"]),
+            "units": units,
+        }
+
+    def _led(self, convoy: Convoy, movement: Movement, positions: Mapping[str, Position]) -> dict[str, Any]:
+        """Of a movement that is handed over: metres of its whole way; road and kilometres are those where its front is."""
+        way, line = self._ways[movement.id]
+        units: list[dict[str, Any]] = []
+        for vehicle in convoy.members:
+            if (at := positions.get(vehicle)) is None:
+                units.append({"id": vehicle, "m": None})
+                continue
+            point = shapely.Point(self._xy(at.lat, at.lon))
+            along, off = line.project(point), line.distance(point)
+            units.append({"id": vehicle, "m": round(along), "off_m": round(off), "seen_us": at.seen_at_us})
+        front = way[stretch_at(way, max((u["m"] for u in units if u["m"] is not None), default=0.0))]
+        points: list[dict[str, Any]] = [
+            {"name": dict(c.name), "m": round(m), "km": round(s.route.road_km(c.chainage_m))}
+            for s in way
+            for c in s.route.checkpoints
+            if (m := s.on_way(c.chainage_m)) is not None
+        ]
+        return {
+            "id": convoy.id,
+            "name": dict(convoy.name),
+            "road": front.route.road,
+            "km_at_start": front.road_km(front.starts_m) - front.km_sign * front.starts_m / 1000,
+            "km_sign": front.km_sign,
+            "length_m": round(line.length),
+            "limit_m": convoy.max_gap_m,
+            "off_limit_m": front.route.half_width_m,
+            "checkpoints": sorted(points, key=lambda p: p["m"]),
+            "units": units,
+            "led_by": [{"region": s.region, "m": round(s.starts_m)} for s in way],
+        }
 
     # ---- whom to call ---------------------------------------------------------------------------------------
 
