@@ -49,7 +49,7 @@ class Played:
     @property
     def open_alerts(self) -> dict[str, Alert]:
         last = {event.alert.id: event.alert for event in sorted(self.events, key=lambda e: e.seq)}
-        return {name: alert for name, alert in last.items() if alert.closed_at_us is None}
+        return {name: alert for name, alert in last.items() if alert.closed_at_us is None and not alert.held}
 
 
 def _observations(plan: CompiledPlan, story: str, start_us: int, seconds: int) -> list[Fix | Other]:

@@ -246,7 +246,7 @@ class Points:
         values: dict[str, Any] = {
             "alert": a.id, "subject": a.subject, "object": a.object, "text": a.text, "place": a.place,
             "reason": event.reason, "actor": event.actor, "outcome": a.outcome or "", "seq": event.seq,
-            "open": a.closed_at_us is None, "active": a.cleared_at_us is None,
+            "open": a.closed_at_us is None and not a.held, "active": a.cleared_at_us is None,
             "acknowledged": a.acknowledged_at_us is not None, "shelved": a.shelved_until_us is not None,
             "retracted": a.retracted, "lat_deg": a.lat, "lon_deg": a.lon, "opened_us": a.opened_at_us,
             "respond_within_s": a.respond_within_us / 1e6,
@@ -256,7 +256,7 @@ class Points:
         answered = event.reason == "BY_OPERATOR" and a.acknowledged_at_us == event.at_us  # also who closes it at once
         if event.transition == "acknowledged" or (event.transition == "closed" and answered):
             values["acknowledge_s"] = (event.at_us - a.opened_at_us) / 1e6
-        if event.transition == "closed":
+        if event.transition == "closed" and not a.held:  # of a held one nobody was told
             values["close_s"] = (event.at_us - a.opened_at_us) / 1e6
         return bucket_of(region, "events"), line("alerts", tags, values, event.at_us * 1000 + event.seq % 1000)
 
