@@ -19,6 +19,7 @@ from typing import Any, cast
 
 import faust
 import msgspec
+from aiokafka.errors import KafkaError  # type: ignore[import-untyped]  # it ships no types
 
 from agents.transport import RAW_RECORDS, end_offset, make_app, on_assigned, on_revoked, read_topic, seek
 from pipeline.clock import Clock, scaled_clock
@@ -350,14 +351,14 @@ class InfluxSink:
                 await asyncio.sleep(RETRY_S)
 
     async def _tell_health(self) -> None:
-        """The gauge that the watchdogs watch. It comes late when InfluxDB is away, and then they see that it is missing."""
+        """The gauge that the watchdogs watch. It comes late when InfluxDB or the log is away, and then they see that it is missing."""
         while True:
             await asyncio.sleep(HEALTH_EVERY_S)
-            lines = self.health.lines(self._host, self.clock.now_us(), await self._backlog())
             try:
+                lines = self.health.lines(self._host, self.clock.now_us(), await self._backlog())
                 await self._in_thread(partial(self.influx.write, SYSTEM_BUCKET, lines))
-            except AwayError:
-                continue
+            except (OSError, KafkaError) as error:  # an outage: what is recorded waits for its end, and so does this
+                log.debug("no word on how the record is doing: %s", error)
 
     async def _backlog(self) -> int:
         """Records that wait in the log, over all our partitions."""

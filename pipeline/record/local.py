@@ -33,8 +33,10 @@ def find_influxd() -> Path | None:
 class LocalInfluxd:
     """What was there goes on: data, tokens, port. Raises FileNotFoundError when there is no influxd, TimeoutError when it does not come up."""
 
-    def __init__(self, directory: Path, port: int = 0) -> None:
+    def __init__(self, directory: Path, port: int = 0, config: Path | None = None) -> None:
+        """config: a file as deploy/influxdb/influxd.yaml; paths and port in it count for nothing here."""
         self.directory = directory
+        self.config = config
         directory.mkdir(parents=True, exist_ok=True)
         if not port:
             with socket.socket() as probe:
@@ -63,6 +65,9 @@ class LocalInfluxd:
         if binary is None:
             raise FileNotFoundError("no influxd on the PATH; `deploy/influxdb/install.sh` builds InfluxDB 2.7")
         d = self.directory
+        environment = {**os.environ, "HOME": str(d)}
+        if self.config is not None:
+            environment["INFLUXD_CONFIG_PATH"] = str(self.config)
         with (d / "influxd.log").open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603  # our own server, found above
                 [
@@ -70,7 +75,7 @@ class LocalInfluxd:
                     f"--engine-path={d / 'engine'}", f"--http-bind-address=127.0.0.1:{self.port}",
                     "--reporting-disabled", "--log-level=error", "--ui-disabled",
                 ],
-                stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "HOME": str(d)},
+                stdout=log, stderr=subprocess.STDOUT, env=environment,
             )  # fmt: skip
         deadline = time.monotonic() + STARTS_WITHIN_S
         while time.monotonic() < deadline:
