@@ -28,6 +28,8 @@ COMMANDS: dict[str, str] = {
     "device": "pipeline.commands.device:device",
     "setup": "pipeline.commands.setup:setup",
     "doctor": "pipeline.commands.doctor:doctor",
+    "backup": "pipeline.commands.backup:backup",
+    "restore": "pipeline.commands.backup:restore",
 }
 
 
