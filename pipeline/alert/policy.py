@@ -93,8 +93,8 @@ def is_grave(of: Alert | Episode) -> bool:
 
 def speaks_for(lead: Alert, alert: Alert, now_us: int) -> bool:
     """May this alert be told by that one? Not when somebody has taken that one and would not hear that it is graver now."""
-    if alert.rule in PRESSED or lead.id == alert.id:
-        return False
+    if alert.rule in PRESSED or lead.id == alert.id or lead.shelved_until_us is not None:
+        return False  # a shelf is for what lies on it alone
     taken = lead.acknowledged_at_us is not None
     if is_grave(alert):
         return is_grave(lead) and not taken

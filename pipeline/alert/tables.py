@@ -101,12 +101,14 @@ BEHIND_RULES = (
 DUE = sa.select(alerts.c.id).where(alerts.c.due_us <= _on("now")).order_by(alerts.c.due_us, alerts.c.id).limit(500)
 _lead = alerts.alias("lead")
 LEADERLESS = (
-    sa.select(alerts.c.id, _lead.c.over_us)
+    sa.select(alerts.c.id, sa.func.coalesce(_lead.c.over_us, 0))
     .join(_lead, _lead.c.id == alerts.c.under)
-    .where(alerts.c.open, alerts.c.told.is_(False), alerts.c.over_us.is_(None), _lead.c.over_us.is_not(None))
+    .where(alerts.c.open, alerts.c.told.is_(False), alerts.c.over_us.is_(None))
+    .where(sa.or_(_lead.c.over_us.is_not(None), sa.and_(_lead.c.shelved, alerts.c.due_us.is_(None))))
     .order_by(alerts.c.opened_us, alerts.c.id)
     .limit(500)
 )
+"""Held ones, and since when the alert that speaks for them is over; 0: it lies on the shelf."""
 
 
 def upsert(table: sa.Table, dialect: str) -> Any:

@@ -181,6 +181,23 @@ def test_when_the_one_that_is_told_is_over_another_takes_its_place(shift: Callab
     assert [(e.alert.id, e.reason) for e in s.time(3.1) if e.transition == "opened"] == [(second.id, "LEAD_OVER")]
 
 
+def test_one_on_the_shelf_speaks_for_nobody_else(shift: Callable[..., Shift]) -> None:
+    s = shift()
+    first, second = episode(0, subject="v1"), episode(2, subject="v2")
+    s.begin(0, first)
+    s.order(1, "shelve", first, until_us=at(1) + HOUR)
+    assert edges(s.begin(2, second)) == [("opened", "BEGAN")]
+
+
+def test_who_shelves_an_alert_shelves_none_that_it_spoke_for(shift: Callable[..., Shift]) -> None:
+    s = shift()
+    first, second = episode(0, subject="v1"), episode(1, subject="v2")
+    s.begin(0, first)
+    s.begin(1, second)
+    s.order(2, "shelve", first, until_us=at(2) + HOUR)
+    assert [(e.alert.id, e.reason) for e in s.time(2.1) if e.transition == "opened"] == [(second.id, "LEAD_OVER")]
+
+
 def test_an_sos_is_never_held_whatever_else_goes_on(shift: Callable[..., Shift]) -> None:
     s = shift()
     s.begin(1, *(episode(1, severity="high", subject=f"x{n}") for n in range(60)))
