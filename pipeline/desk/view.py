@@ -23,6 +23,8 @@ from pipeline.plan.model import CompiledPlan
 OURSELVES = "pipeline"
 LAT, LON, COURSE, ACCURACY = 1, 2, 3, 5  # in a position's row
 FRAMES_KEPT = 32
+FOR_ALL = ("clock", "story")
+"""Parts of a snapshot and events that tell of no region. What is new and unknown here only those get who see everything."""
 OpenAlerts = Callable[[], Iterable[Mapping[str, Any]]]
 
 
@@ -51,6 +53,7 @@ class View:
     ) -> None:
         self.plan, self.regions, self.role = plan, regions, role
         self.exact = may(role, "residence")
+        self._everything = self.exact and regions is None
         self._handles = may(role, "act")  # whoever sends help must know where to
         self._homes = homes
         self._vehicles = None if regions is None else frozenset(_seen_from(plan, regions))
@@ -122,8 +125,10 @@ class View:
         return [c for c in convoys if any(self.vehicle(unit["id"]) for unit in c["units"])]
 
     def snapshot(self, whole: Mapping[str, Any]) -> dict[str, Any]:
+        if self._everything:
+            return dict(whole)
         return {
-            **whole,
+            **{key: whole[key] for key in FOR_ALL if key in whole},
             "positions": self.positions(whole["positions"]),
             "alerts": [self.alert_view(a) for a in whole["alerts"] if self.alert(a)],
             "convoys": self.convoys(whole["convoys"]),
@@ -131,9 +136,7 @@ class View:
 
     def frame(self, number: int, name: str, data: bytes) -> bytes | None:
         """The data of a numbered event as this view has it; None: nothing of it is for these eyes. Made once for all who share the view."""
-        if self.exact and self.regions is None:
-            return data
-        if name not in ("positions", "alert", "convoys"):
+        if self._everything or name in FOR_ALL:
             return data
         if number not in self._frames:
             self._frames[number] = self._cut(name, data)
@@ -147,7 +150,7 @@ class View:
             return orjson.dumps(self.alert_view(whole)) if self.alert(whole) else None
         if name == "convoys":
             return orjson.dumps(self.convoys(whole))
-        rows = self.positions(whole)
+        rows = self.positions(whole) if name == "positions" else []
         return orjson.dumps(rows) if rows else None
 
     def homes(self) -> list[str]:

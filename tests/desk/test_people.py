@@ -136,8 +136,8 @@ async def test_every_route_lets_in_whom_the_table_says_and_nobody_else(desk: Des
     fill = {"{alert}": "near", "{vehicle}": SOMEBODY, "{name:path}": "desk.css", "{session_id}": "0" * 12}
     for role in ("", *ROLES):
         for (method, path), name in ROUTES.items():
-            if path in ("/api/events", "/logout", "/login", "/enter"):
-                continue  # a stream without end, and the door itself: below, and in test_entry
+            if path in ("/api/events", "/logout", "/login", "/enter", "/a/{token}"):
+                continue  # a stream without end, and the door itself: below, in test_entry and in test_answer
             web.cookies.clear()
             headers = await enter(desk, web, role) if role else {}
             where = path
@@ -269,6 +269,15 @@ async def test_a_stream_tells_each_region_its_own(desk: Desk) -> None:
     assert "event: positions" in told["hazara"] and "event: positions" in told["dale"]
     assert SOMEBODY in told["hazara"] and FAR not in told["hazara"]
     assert FAR in told["dale"] and SOMEBODY not in told["dale"]
+
+
+def test_an_event_that_the_view_does_not_know_goes_to_those_who_see_everything(desk: Desk) -> None:
+    for role, regions, told in (("admin", None, True), ("admin", ("hazara",), False), ("operator", None, False)):
+        view = desk.s.views.of(role, regions)
+        assert (view.frame(7, "something new", b"[1]") == b"[1]") is told
+        whole = {**desk.s.snapshot(), "something new": 1}
+        assert ("something new" in view.snapshot(whole)) is told
+        assert {"positions", "alerts", "convoys", "clock", "story"} <= view.snapshot(whole).keys()
 
 
 # ---- where people live ----------------------------------------------------------------------------------------------
