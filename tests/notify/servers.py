@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import email
 import email.policy
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,8 +28,9 @@ class Hook:
     bodies: list[bytes] = field(default_factory=list)
     at_s: list[float] = field(default_factory=list)
     port: int = 0
-    on_heard: Callable[[dict[str, Any]], Awaitable[None] | None] | None = None
+    on_heard: Callable[[dict[str, Any]], None] | None = None
     _runner: web.AppRunner | None = None
+    _over: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def url(self) -> str:
@@ -44,6 +45,7 @@ class Hook:
         await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
 
     async def stop(self) -> None:
+        self._over.set()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -55,8 +57,10 @@ class Hook:
         if request.content_type == "application/json":
             self.heard.append(await request.json())
             self.at_s.append(asyncio.get_running_loop().time())
+            if self.on_heard is not None:
+                self.on_heard(self.heard[-1])
         if self.hang:
-            await asyncio.Event().wait()
+            await self._over.wait()
         if self.answer is None:
             assert request.transport is not None
             request.transport.close()
