@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition  # type: ignore[import-unt
 from aiokafka.errors import KafkaError  # type: ignore[import-untyped]
 
 from agents.transport.address import is_log, log_directory
-from agents.transport.kafka import bootstrap
+from pipeline.kafka_url import kafka_place
 from pipeline.model import topics
 from pipeline.model.observation import Tick
 from pipeline.model.wire import WireError, decode_raw
@@ -126,7 +126,7 @@ async def _look_at_kafka(url: str) -> Seen:
 
 def _consumer(url: str, group: str | None) -> Any:
     """It never subscribes: a look into a group does not join it."""
-    return AIOKafkaConsumer(bootstrap_servers=bootstrap(url), group_id=group, enable_auto_commit=False)
+    return AIOKafkaConsumer(**kafka_place(url).client_options(), group_id=group, enable_auto_commit=False)
 
 
 async def _partitions(consumer: Any, topic: str) -> set[int]:

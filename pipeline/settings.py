@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from pipeline.kafka_url import FORM, is_kafka, kafka_place
+
 
 class Settings(BaseSettings):
     """`RAHDAR_*`. Secrets are files, named by `…_FILE`."""
@@ -78,8 +80,10 @@ class Settings(BaseSettings):
     @field_validator("log_url")
     @classmethod
     def _known_log(cls, value: str) -> str:
-        if not value.startswith(("log://", "kafka://")):
-            raise ValueError(f"RAHDAR_LOG_URL is {value!r}; give log://DIRECTORY or kafka://HOST:PORT")
+        if is_kafka(value):
+            kafka_place(value)  # ValueError says what it should be
+        elif not value.startswith("log://"):
+            raise ValueError(f"RAHDAR_LOG_URL is {value!r}; give log://DIRECTORY, {FORM}")
         return value
 
     @field_validator("mqtt_url")

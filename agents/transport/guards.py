@@ -42,6 +42,7 @@ from agents.transport.address import broker_url, is_log, log_directory
 from agents.transport.deliveries import Deliveries
 from agents.transport.kafka import keep_readers
 from agents.transport.producer import partition_of_key
+from pipeline.kafka_url import is_kafka, kafka_place
 
 log = logging.getLogger("rahdar.faust")
 
@@ -331,11 +332,13 @@ class App(faust.App):
         self,
         id: str,  # Faust's name
         *,
+        log_url: str = "",
         on_failure: Callable[[BaseException], None] = end_process,
         stop_within_s: float = STOP_WITHIN_S,
         **options: Any,
     ) -> None:
         check_version()
+        self.log_url = log_url or str(options.get("broker", ""))
         self.assigned_hooks: list[type_hook] = []
         self.revoked_hooks: list[type_hook] = []
         self._on_failure = on_failure
@@ -452,7 +455,12 @@ def make_app(app_id: str, log_url: str, **more: Any) -> App:
     to finish when the app stops; and Faust's options.
     """
     more.setdefault("datadir", _data_directory(app_id, log_url))
-    return App(app_id, broker=broker_url(log_url), **app_options(**more))
+    if is_kafka(log_url):
+        place = kafka_place(log_url)
+        if (context := place.context()) is not None:
+            more.setdefault("broker_credentials", faust.SSLCredentials(context))
+        return App(app_id, log_url=log_url, broker=place.faust_url, **app_options(**more))
+    return App(app_id, log_url=log_url, broker=broker_url(log_url), **app_options(**more))
 
 
 def _data_directory(app_id: str, log_url: str) -> str:

@@ -14,6 +14,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType  #
 from aiokafka.errors import KafkaConnectionError, TopicAlreadyExistsError, for_code  # type: ignore[import-untyped]
 
 from agents.transport.schema import PartitionMismatchError, UnknownTopicError
+from pipeline.kafka_url import kafka_place
 from pipeline.model.topics import TopicSpec
 
 TOMBSTONE_MS = 300_000
@@ -27,9 +28,8 @@ FETCH_WAIT_MS = (
 
 
 def bootstrap(url: str) -> list[str]:
-    """`kafka://a:9092,b:9092` or `kafka://a:9092;kafka://b:9092` as a list of host:port."""
-    parts = url.replace(",", ";").split(";")
-    return [part.removeprefix("kafka://").rstrip("/") for part in parts]
+    """Its servers as a list of host:port. Raises ValueError."""
+    return list(kafka_place(url).servers)
 
 
 def replicas_of(brokers: int) -> int:
@@ -59,7 +59,7 @@ def settings_of(spec: TopicSpec, brokers: int) -> dict[str, str]:
 
 @contextlib.asynccontextmanager
 async def _admin(url: str) -> AsyncIterator[Any]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap(url))
+    admin = AIOKafkaAdminClient(**kafka_place(url).client_options())
     try:
         await admin.start()
     except KafkaConnectionError as error:
@@ -108,7 +108,7 @@ async def _reader(url: str) -> AsyncIterator[Any]:
 
 async def _new_reader(url: str) -> Any:
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap(url),
+        **kafka_place(url).client_options(),
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         fetch_max_wait_ms=FETCH_WAIT_MS,

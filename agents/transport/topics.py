@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
-import faust
-
 from agents.transport import kafka
 from agents.transport.address import is_log, log_directory
+from agents.transport.guards import App
 from agents.transport.schema import StoreError
 from agents.transport.store import LogStore
 from pipeline.model.topics import TopicSpec
@@ -16,11 +15,11 @@ PAGE_RECORDS = 500
 PAGE_BYTES = 4 << 20
 
 
-def _url(where: faust.App | str) -> str:
-    return where if isinstance(where, str) else str(where.conf.broker[0])
+def _url(where: App | str) -> str:
+    return where if isinstance(where, str) else where.log_url
 
 
-async def declare_topics(where: faust.App | str, specs: Sequence[TopicSpec], partitions: int) -> None:
+async def declare_topics(where: App | str, specs: Sequence[TopicSpec], partitions: int) -> None:
     """Make these topics, or bring those that exist to these settings. Raises PartitionMismatchError, ConnectionError.
 
     partitions: N, of topics that are cut by cell; the others have one.

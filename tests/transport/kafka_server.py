@@ -45,10 +45,11 @@ def kafka_home() -> Path:
 class KafkaServer:
     """`start`, `kill`, `start` again: the data stays in the folder."""
 
-    def __init__(self, folder: Path, tier: int = 1) -> None:
-        """tier: how far Java compiles. 1 starts fast, 4 is as in production."""
+    def __init__(self, folder: Path, tier: int = 1, tls: Path | None = None) -> None:
+        """tier: how far Java compiles. 1 starts fast, 4 is as in production. tls: a folder with server.pem and ca.pem."""
         self.folder = folder
         self.tier = tier
+        self.tls = tls
         self.port, self._controller_port = free_ports(2)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -74,7 +75,7 @@ class KafkaServer:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                env={**os.environ, "RAHDAR_KAFKA_TIER": str(self.tier)},
+                env={**os.environ, "RAHDAR_KAFKA_TIER": str(self.tier), "RAHDAR_KAFKA_TLS": str(self.tls or "")},
             )
         deadline = time.monotonic() + STARTS_WITHIN_S
         while time.monotonic() < deadline:
