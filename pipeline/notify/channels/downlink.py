@@ -103,11 +103,17 @@ class DownlinkChannel:
             client.tls_set_context(broker.tls)
         client.reconnect_delay_set(1, 10)
         client.on_connect = self._connected
+        client.on_subscribe = self._subscribed
         client.on_disconnect = self._gone
         client.on_publish = self._published
         client.on_message = self._heard
         client.connect_async(broker.host, broker.port, keepalive=20)
         client.loop_start()
+
+    @property
+    def ready(self) -> bool:
+        """We are connected, and hear receipts."""
+        return self._there
 
     def close(self) -> None:
         self._client.disconnect()
@@ -142,7 +148,9 @@ class DownlinkChannel:
     def _connected(self, client: paho.Client, _u: Any, _f: Any, reason: Any, _p: Any) -> None:
         if not reason.is_failure:
             client.subscribe(RECEIPTS, 1)
-            self._there = True
+
+    def _subscribed(self, *_: Any) -> None:
+        self._there = True  # not before: a receipt would pass us by
 
     def _gone(self, *_: Any) -> None:
         self._there = False
