@@ -88,7 +88,8 @@ def _made_by(setting: str) -> str:
 
 def _mentioned(s: Settings) -> list[Path]:
     shards = _shards(s)
-    found = [*_each(s.mqtt_tls_ca_file, shards), *_each(s.mqtt_tls_cert_file, shards)]
+    named = (s.mqtt_tls_ca_file, s.mqtt_tls_cert_file, s.notify_cert_file, s.tak_ca_file, s.tak_cert_file)
+    found = [path for one in named for path in _each(one, shards)]
     if s.mqtt_tls_ca_file is not None:
         found += [p for name in ("crl.pem", "server.pem") if (p := s.mqtt_tls_ca_file.with_name(name)).exists()]
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socket
 import sqlite3
 import ssl
@@ -259,6 +260,8 @@ def databases(s: Settings) -> Iterator[Finding]:
     files: dict[str, Path] = {}
     if s.alert_url.startswith("sqlite:///"):
         files["RAHDAR_ALERT_URL"] = Path(s.alert_url.removeprefix("sqlite:///"))
+    else:
+        yield _server_of_alerts(s.alert_url)
     try:
         files["RAHDAR_RECORD_URL"] = path_of(s.record_url)
     except ValueError as error:
@@ -278,3 +281,26 @@ def databases(s: Settings) -> Iterator[Finding]:
             yield fault(
                 "databases", f"{path} is damaged ({said[:120]})", "stop its stage and restore it (docs/deploy.md)"
             )
+
+
+def _server_of_alerts(url: str) -> Finding:
+    import sqlalchemy as sa
+
+    from pipeline.alert.tables import make_engine
+
+    shown = re.sub(r"//[^@/]*@", "//…@", url)  # without name and password
+    try:
+        engine = make_engine(url)
+        try:
+            with engine.connect() as connection:
+                version = connection.execute(sa.text("show server_version")).scalar_one()
+        finally:
+            engine.dispose()
+    except (sa.exc.SQLAlchemyError, ImportError) as error:
+        why = str(getattr(error, "orig", error)).strip().splitlines()[0][:200]
+        return away(
+            "databases",
+            f"{shown} does not answer ({why})",
+            "is PostgreSQL up? RAHDAR_ALERT_URL says where it should be",
+        )
+    return ok("databases", f"{shown}: PostgreSQL {version}")

@@ -142,6 +142,13 @@ def test_certificates_run_out(deployment: Deployment, days: int, expected: list[
     assert all(one.do for one in found)
 
 
+def test_the_notifiers_certificate_is_looked_at_too(deployment: Deployment) -> None:
+    """A device's certificate holds two years."""
+    deployment.changes["notify_cert_file"] = deployment.mqtt / "issued" / "rahdar-notify" / "device.pem"
+    found = wrong(files.certificates(deployment.settings, None, now() + timedelta(days=720)))
+    assert ["rahdar-notify/device.pem runs out on" in one.what for one in found] == [True]
+
+
 def test_a_key_of_another_certificate(deployment: Deployment) -> None:
     other = deployment.mqtt / "issued" / "0"
     (deployment.mqtt / "server.key").write_bytes((other / "device.key").read_bytes())
@@ -303,6 +310,14 @@ def test_a_damaged_database(deployment: Deployment) -> None:
     (found,) = wrong(servers.databases(deployment.settings))
     assert "is damaged" in found.what
     assert "restore" in found.do
+
+
+def test_an_alert_server_that_is_away(deployment: Deployment) -> None:
+    deployment.changes["alert_url"] = f"postgresql://rahdar:hidden-word@127.0.0.1:{free_port()}/rahdar"
+    (found,) = wrong(servers.databases(deployment.settings))
+    assert found.state == "away"
+    assert "PostgreSQL" in found.do
+    assert "hidden-word" not in found.what
 
 
 # ---- what does not answer ---------------------------------------------------------------------------------------------
