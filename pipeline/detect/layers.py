@@ -61,17 +61,24 @@ class Layer:
             self.removed.pop(vehicle, None)
         return {key_of(c.episode) for c in (*before.values(), *now.values())}
 
-    def keys(self) -> set[Key]:
+    def about(self) -> set[Key]:
         return set(self.told) | {key_of(c.episode) for mine in self.removed.values() for c in mine.values()}
 
-    def forget(self, before_us: int) -> None:
-        """What was over by then."""
-        for key, mine in list(self.told.items()):
-            kept = {i: c for i, c in mine.items() if (c.episode.ended_at_us or before_us) >= before_us}
-            if kept:
-                self.told[key] = kept
+    def forget(self, key: Key, ids: set[str] | None) -> None:
+        """These, or all of the key."""
+        mine = self.told.get(key, {})
+        kept = {} if ids is None else {i: c for i, c in mine.items() if i not in ids}
+        if kept:
+            self.told[key] = kept
+        else:
+            self.told.pop(key, None)
+        for vehicle in [key[1]] if key[1] in self.removed else []:
+            gone = self.removed[vehicle]
+            left = {i: c for i, c in gone.items() if key_of(c.episode) != key or (ids is not None and i not in ids)}
+            if left:
+                self.removed[vehicle] = left
             else:
-                del self.told[key]
+                del self.removed[vehicle]
 
 
 def scanned(layers: Iterable[Layer], key: Key) -> dict[str, Change]:

@@ -73,6 +73,8 @@ class Timed:
         """What the rules beside the scan said when a version's engine was made."""
         self._changed: set[Key] = set()
         """What no checkpoint has yet."""
+        self._gone = 0
+        """So many versions were let go: nothing admitted can be of them."""
         self._passed = 0
         """Up to this version everybody has gone on."""
 
@@ -187,6 +189,9 @@ class Timed:
         same = timeline is self.timeline
         for place in np.unique(places).tolist():
             chosen = places == place
+            if place < self._gone:
+                self.counts["kept_out"] += int(np.count_nonzero(chosen))
+                continue
             parts.append((place, chosen))
             segment = self.segments[place] if same else None
             if segment is None:
@@ -225,9 +230,8 @@ class Timed:
         segment = self.segments[place]
         if segment is None:
             segment = self._made(place)
-            before = (
-                self._heirs[-1] if self._heirs else next(s for s in reversed(self.segments[:place]) if s is not None)
-            )
+            earlier = [s for s in self.segments[:place] if s is not None]
+            before = (self._heirs or earlier or self.live[:1])[-1]
             segment.received_us = before.received_us
             self.segments[place] = segment
             told = hand_over(before, segment, self._history, segment.from_us - CONVOY_US)
@@ -388,16 +392,22 @@ class Timed:
         )
 
     def _forget(self, before_us: int) -> None:
-        for layer in self.layers:
-            layer.forget(before_us)
-        for key, mine in list(self.told.items()):
-            kept = {i: c for i, c in mine.items() if (c.episode.ended_at_us or before_us) >= before_us}
-            if len(kept) < len(mine):
-                self._changed.add(key)
+        """Episodes that were over by then: the whole account says so, and not a version that saw only their beginning."""
+        for key in sorted({key for layer in self.layers for key in layer.about()} | set(self.told)):
+            after = self._compose(key)
+            over = {
+                i for i, c in after.items() if c.episode.ended_at_us is not None and c.episode.ended_at_us < before_us
+            }
+            if after and (not over or (len(over) < len(after) and not is_scanned(key[0]))):
+                continue
+            for layer in self.layers:
+                layer.forget(key, over if len(over) < len(after) else None)
+            kept = {i: c for i, c in self.told.get(key, {}).items() if i not in over and i in after}
+            self._changed.add(key)
             if kept:
                 self.told[key] = kept
             else:
-                del self.told[key]
+                self.told.pop(key, None)
 
     def _let_go(self, before_us: int) -> None:
         """Of versions that nothing admitted can be of any more: whoever is still there goes on into the next one."""
@@ -411,6 +421,7 @@ class Timed:
                 if segment.vehicle_of(slot) not in following.bases:
                     self._carry(segment.vehicle_of(slot), place + 1)
             self.segments[place] = None
+            self._gone = place + 1
             self.whole_next = True
 
     # ---- keeping --------------------------------------------------------------------------------------------------------------
@@ -449,8 +460,17 @@ class Timed:
             for from_us, mine in parts:
                 if from_us in layers:
                     layers[from_us].removed[vehicle] = {c.episode.id: c for c in mine}
-        if not self.simple and not self.first.vehicles.count and any(s is not None for s in self.segments[1:]):
-            self.segments[0] = None  # let go before
+        if self.horizon_us is None:
+            return
+        over_us = max(self.now_us, self.received_us) - self.horizon_us - LET_GO_US
+        while self._gone + 1 < len(self.segments) and self.layers[self._gone].until_us < over_us:
+            segment = self.segments[self._gone]
+            if segment is not None and segment.vehicles.count:
+                break
+            self.segments[self._gone] = None
+            self._gone += 1
+        if not self.live:  # there is always one to go on from
+            self.segments[self._gone] = self._made(self._gone)
 
     def take_accounts(self, whole: bool) -> tuple[list[Any], dict[str, list[tuple[int, list[Change]]]]]:
         """(key, told, layers) of what has changed since the last call, and what ended when versions came into force, by vehicle."""
@@ -487,7 +507,7 @@ class Timed:
         layers: list[Layer] = []
         for segment, layer in zip(self.segments, self.layers, strict=True):
             if layer.from_us >= from_us:
-                touched |= layer.keys()
+                touched |= layer.about()
                 if segment is not None:
                     again += [(segment, segment.vehicles.history(slot)) for slot in range(segment.vehicles.count)]
                 continue
@@ -517,7 +537,7 @@ class Timed:
         touched |= self._give_again(again)
         self._segment(timeline.place(self.now_us))
         self._heirs, self._again = [], {}
-        self._passed = 0
+        self._passed = self._gone
         self.whole_next = True
         return self._publish(touched)
 

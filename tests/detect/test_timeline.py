@@ -349,3 +349,50 @@ def test_a_sensor_that_the_plan_drops_ends_what_it_told_and_the_others_go_on() -
         assert sorted(rows(ledger)) == expected
         (ended,) = [e for e in ledger.sorted() if e.subject == "smoke"]
         assert ended.evidence["ended_by"] == "PLAN_REMOVED"
+
+
+# ---- for weeks
+
+
+def long_shift(hours: int) -> list[Fix | Other]:
+    """One goes in and out of the lake, one stands in it all the time, one is silent from the second hour on; an order every hour."""
+    out: list[Fix | Other] = []
+    for t in range(0, hours * 3600, 60):
+        x, y = (900.0, 250.0) if t // 1200 % 2 else (400.0, 0.0)
+        out += [fix(t, x, y, "v1"), fix(t + 1, 900, 250, "v2", speed=0.0)]
+        if t < 3600:
+            out.append(fix(t + 2, 900, 250, "v3", speed=0.0))
+    out += [tick(t) for t in range(0, hours * 3600, 30)]
+    for n in range(1, hours):
+        what = order("cancel", 3600 * n, movement="m1") if n % 2 else order(
+            "create", 3600 * n, movement={"id": "m1", "name": "x", "vehicles": list(FLEET), "route": "n1", "always": True}
+        )  # fmt: skip
+        out.append(what)
+    return sorted(out, key=instant)
+
+
+@pytest.mark.parametrize("again", [0.0, 0.3])
+def test_versions_that_are_over_are_let_go_and_nobody_notices(again: float) -> None:
+    what = long_shift(9)
+    expected = told(what).lines()
+    engine, ledger, recovery, topic, epoch = Timed(BASE, 1800 * SECOND), Ledger(), Recovery(0), dict[bytes, Any](), 1
+    dice, most = random.Random(4), 0
+    batches = records(what, 20)
+    for at, record in enumerate(batches, 1):
+        try:
+            ledger.apply(engine.feed(record, PLANS))
+        except NeedHistoryError as need:
+            engine.load_history(batches[: at - 1], need.from_us)
+            ledger.apply(engine.feed(record, PLANS))
+        if at % 5 == 0:
+            engine.forget(600 * SECOND)
+            written = recovery.checkpoint(engine, at, epoch)
+            topic.update([*written.blocks, written.manifest])
+            if dice.random() < again:
+                recovery, engine, epoch = Recovery(0), Timed(BASE, 1800 * SECOND), epoch + 1
+                for key, value in topic.items():
+                    recovery.see(key, value)
+                assert recovery.restore(engine, epoch, PLANS) == at
+        most = max(most, len(engine.live))
+    assert ledger.lines() == expected
+    assert most <= 5, "versions that are over stay in memory"
