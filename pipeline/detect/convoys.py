@@ -514,17 +514,21 @@ class Marching:
 
 
 class Convoys:
-    """The rules over one partition: a `Judge`."""
+    """The rules over one partition: a `Judge`. `cells`: those of the partition; None: all."""
 
     name = "convoys"
 
-    def __init__(self, plan: CompiledPlan, tables: Tables, horizon_us: int | None) -> None:
+    def __init__(
+        self, plan: CompiledPlan, tables: Tables, horizon_us: int | None, cells: frozenset[str] | None = None
+    ) -> None:
         self.plan = plan
         self.horizon_us = horizon_us
         st = tables.static
         road = Road(st.vertices, st.boxes, st.big, st.ranges, st.edges, st.outlines, st.exempt, st.legs, st.parts)
         series = frame(plan.projection)
-        self.marches = {m.movement.id: Marching(m, tables, road, series) for m in marches(plan)}
+        self.marches = {
+            m.movement.id: Marching(m, tables, road, series) for m in marches(plan) if cells is None or m.cell in cells
+        }
         self.on = bool(self.marches)
         self.dirty = False
         self._devices = sorted(tables.device_place, key=lambda d: tables.device_place[d][0]) if self.on else []

@@ -57,7 +57,7 @@ class NeedHistoryError(Exception):
 
 class Engine:
     """`horizon_us` None: history is kept for ever, as a run over files wants it. `counts`: duplicates, conflicts, late, rewinds,
-    kept_out, strangers. `cells`: those of the partition, None: all; what is about us is told in one of them."""
+    kept_out, strangers. `cells`: those of the partition, None: all; what is about us is told in one of them, and a convoy is judged in its own."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class Engine:
         self._new_presses = False
         self.presses: dict[str, int] = {}
         self.received_us = 0
-        self.convoys = Convoys(plan, self.tables, horizon_us)
+        self.convoys = Convoys(plan, self.tables, horizon_us, cells)
         self.judges: tuple[Judge, ...] = (
             Silence(plan, self.tables, horizon_us),
             self.convoys,

@@ -372,6 +372,8 @@ def _look(
         ahead, its_along, _, _, its_accuracy = _where(points[r.ahead], counts[r.ahead], at, r.stale)
         if ahead in (NOWHERE, OFF):
             return UNKNOWN, 0.0, along, x, y
+        if limits[part_at(limits, 0, len(limits), its_along)].on == 0:
+            return OVER, 0.0, along, x, y
         distance = abs(its_along - along)
         verdict = _verdict(distance, accuracy + its_accuracy, q.limit, q.rejoin)
         if verdict == FAR and (how == HALT or ahead == HALT):

@@ -242,11 +242,11 @@ def oracle(what: Sequence[Seen], starts_s: float = -1e6, ends_s: float = 1e6) ->
 # ---- worlds ------------------------------------------------------------------------------------------------------------------
 
 
-def invented(seed: int, until_s: int = 2400, pace: float = 10.0) -> list[Seen]:
+def invented(seed: int, until_s: int = 2400, pace: float = 10.0, members: Sequence[str] = MEMBERS) -> list[Seen]:
     """A convoy that stretches and closes up, with trackers that fall silent, detours, halts, second devices and wild fixes."""
     rng = random.Random(seed)
     what: list[Seen] = []
-    for n, vehicle in enumerate(MEMBERS):
+    for n, vehicle in enumerate(members):
         at, behind, wanted = rng.randint(0, 30), 150.0 * n, 150.0 * n
         silent_until, off_until, stays = 0.0, 0.0, 0.0
         every = rng.choice((2, 5, 10, 10, 30, 60))
