@@ -124,7 +124,7 @@ function tag(a, part, ended) {
   if (part === 'held') said.push(t(HELD[a.held] || a.held));
   else if (part === 'shelved') said.push(t('until {time}', { time: when(a.shelved_until_us || 0, false) }) + (a.shelved_why ? `: ${a.shelved_why}` : ''));
   else if (part === 'needs') said.push(t('not taken'));
-  return ended + said.join(', ');
+  return (said.length ? ended : ended.replace(/, $/, '')) + said.join(', ');
 }
 
 /** @param {any} list @param {any[]} wanted */
