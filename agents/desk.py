@@ -27,7 +27,6 @@ from pipeline.model import topics
 from pipeline.model.alert import Command, decode_event, encode_command
 from pipeline.model.wire import WireError, decode_observations
 from pipeline.notify.links import SECRET_FILE, read_secret
-from pipeline.notify.links import SECRET_FILE, read_secret
 from pipeline.people.audit import FILE_NAME as AUDIT
 from pipeline.people.audit import AuditLog
 from pipeline.people.chains import people_chain
@@ -77,7 +76,6 @@ class DeskStage:
             story=Story(settings.var),
             secure=(settings.desk_public_url or settings.desk_url).startswith("https://"),
             basemap_url=settings.basemap_url,
-            link_secret=read_secret(settings.link_secret_file or settings.var / SECRET_FILE),
             link_secret=read_secret(settings.link_secret_file or settings.var / SECRET_FILE),
             speed=settings.speed,
         )
