@@ -16,7 +16,7 @@ from tests.law.campaign import KILLS, PERMUTATIONS, SEEDS, campaign
 
 ROOT = Path(__file__).resolve().parent.parent
 KILLS_OF_EACH = int(os.environ.get("RAHDAR_KILLS_OF_EACH", "20"))
-PROCESSES = 4
+PROCESSES = 5
 LOAD_S = int(os.environ.get("RAHDAR_LOAD_S", "300"))
 
 
