@@ -91,10 +91,10 @@ async def login(request: Request, s: Desk) -> Response:
     async with lane:
         operator = await asyncio.to_thread(s.operators.verify, name, password)
     if operator is None:
-        _record_failure(s, name, address, device)
+        await asyncio.to_thread(_record_failure, s, name, address, device)  # a disk that is slow holds up nobody else
         return _page("login.html", 401, fault="Name or password is wrong.", name=name)
     mark = s.lockout.succeeded(name, address, device)
-    answer = _let_in(request, s, operator, "password")
+    answer = await asyncio.to_thread(_let_in, request, s, operator, "password")
     _set_cookie(answer, s, s.device_cookie, mark, DEVICE_S)
     return answer
 
@@ -125,7 +125,7 @@ async def enter(request: Request, s: Desk) -> Response:
     found = s.sessions.use_link((await _form(request)).get("token", "")) if same_origin(request) else None
     if found is None:
         return _page("login.html", 410, fault="This link has been used or is too old. Log in with a password.", name="")
-    return _let_in(request, s, found, "link")
+    return await asyncio.to_thread(_let_in, request, s, found, "link")
 
 
 @router.post("/logout", status_code=204)

@@ -56,8 +56,7 @@ class AuditLog:
 
     def __init__(self, path: Path | str, clock: Clock | None = None) -> None:
         self._clock = clock or WallClock()
-        self._db = open_database(path, SCHEMA)
-        self._db.execute("PRAGMA synchronous=FULL")
+        self._db = open_database(path, SCHEMA, power_cuts=True)
         self._one_at_a_time = threading.Lock()
 
     def close(self) -> None:

@@ -12,12 +12,14 @@ Regions = tuple[str, ...] | None
 """Where somebody may look and act; None: everywhere."""
 
 
-def open_database(path: Path | str, schema: str = "") -> sqlite3.Connection:
+def open_database(path: Path | str, schema: str = "", *, power_cuts: bool = False) -> sqlite3.Connection:
+    """`power_cuts`: what was written is there also after one; costs a sync for each write."""
     if isinstance(path, Path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600)
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
     db.execute("PRAGMA journal_mode=WAL")
+    db.execute(f"PRAGMA synchronous={'FULL' if power_cuts else 'NORMAL'}")
     db.executescript(schema)
     return db
 

@@ -56,7 +56,7 @@ class Token:
 class TokenStore:
     def __init__(self, path: Path | str = ":memory:", clock: Clock | None = None) -> None:
         self._clock = clock or WallClock()
-        self._db = open_database(path, _SCHEMA)
+        self._db = open_database(path, _SCHEMA, power_cuts=True)  # what was revoked stays revoked
 
     def close(self) -> None:
         self._db.close()
