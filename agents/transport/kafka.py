@@ -11,7 +11,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition  # type: ignore[import-untyped]  # it ships no types
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic  # type: ignore[import-untyped]
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType  # type: ignore[import-untyped]
-from aiokafka.errors import KafkaConnectionError, TopicAlreadyExistsError, for_code  # type: ignore[import-untyped]
+from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code  # type: ignore[import-untyped]
 
 from agents.transport.schema import PartitionMismatchError, UnknownTopicError
 from pipeline.kafka_url import kafka_place
@@ -96,6 +96,9 @@ async def _reader(url: str) -> AsyncIterator[Any]:
     consumer = idle.pop() if idle else await _new_reader(url)
     try:
         yield consumer
+    except KafkaError as error:  # it went away while we asked: as much an outage as not being there at first
+        await consumer.stop()
+        raise ConnectionError(f"Kafka at {url} does not answer: {error!r}") from error
     except BaseException:
         await consumer.stop()
         raise

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaTimeoutError
 
-from agents.transport import declare_topics, make_app, read_topic
-from agents.transport.kafka import bootstrap, replicas_of, settings_of
+from agents.transport import declare_topics, end_offset, kafka, make_app, read_topic
+from agents.transport.kafka import bootstrap, keep_readers, replicas_of, settings_of
 from pipeline.model import topics
 from pipeline.model.topics import TopicSpec
 from tests.transport.apps import RAW, WITHIN_S, collecting, make_topic, running
@@ -103,3 +104,28 @@ async def test_while_the_broker_is_away_records_wait_and_none_comes_twice(
     written = [int(value or b"-1") async for _, _, value in read_topic(own_kafka.url, topic, 0)]
     assert written == list(range(count))
     assert sorted({int(value) for value in seen.values}) == written
+
+
+class _Gone:
+    """A reader whose broker goes away while it is asked."""
+
+    stopped = False
+
+    async def end_offsets(self, tps: object) -> object:
+        raise KafkaTimeoutError
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+
+async def test_a_broker_that_goes_away_while_it_is_asked_is_an_outage() -> None:
+    """Whoever looks at a log from outside waits for the outage's end, and knows it by one kind of error."""
+    async with keep_readers():
+        gone = _Gone()
+        kept = kafka._kept.get()
+        assert kept is not None
+        kept["kafka://gone"] = [gone]
+        with pytest.raises(ConnectionError, match="does not answer"):
+            await end_offset("kafka://gone", "a-topic", 0)
+        assert gone.stopped
+        assert kept == {"kafka://gone": []}, "it is not asked again"
