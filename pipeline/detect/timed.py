@@ -73,6 +73,7 @@ class Timed:
         """What the rules beside the scan said when a version's engine was made."""
         self._changed: set[Key] = set()
         """What no checkpoint has yet."""
+        self._owed: list[Change] = []
         self._gone = 0
         """So many versions were let go: nothing admitted can be of them."""
         self._passed = 0
@@ -118,23 +119,29 @@ class Timed:
     # ---- feeding ------------------------------------------------------------------------------------------------------------
 
     def feed(self, batch: ObservationBatch, plans: Mapping[str, CompiledPlan] | None = None) -> list[Change]:
-        """One record. Raises NeedHistoryError, or UnknownPlanError of a switch to a plan that is not in `plans`, before anything was
-        changed."""
+        """One record. Raises NeedHistoryError, or UnknownPlanError of a switch to a plan that is not in `plans`: give what is missing, and
+        feed it again."""
         orders = [o.what for o in batch.others if isinstance(o.what, Order) and self._admitted(o.what)]
         new = [order for order in orders if not self.timeline.has(order)]
         if self.simple and not new:
             self._hear_time(batch)
             return self.first.feed(batch)
         if not new:
-            return self._feed(batch)
+            return self._with_owed(batch)
         later = self.timeline.with_orders(new, plans)
         from_us = min(order.effective_from_us for order in new)
         for segment in self.live:
             segment.require_from(max(from_us, segment.from_us))
         self._require(batch, later)
         self._require_convoys(from_us)
-        changes = self._retime(later, from_us, batch)
-        return changes + self._feed(batch)
+        self._owed += self._retime(later, from_us, batch)
+        return self._with_owed(batch)
+
+    def _with_owed(self, batch: ObservationBatch) -> list[Change]:
+        """The new timeline stands even when history is missing for the rest: what it changed is told with the second try."""
+        changes = self._feed(batch)
+        owed, self._owed = self._owed, []
+        return owed + changes
 
     def _admitted(self, order: Order) -> bool:
         """Not older than the horizon when it came: such a one waits until the day is settled."""
