@@ -187,6 +187,7 @@ class Group:
         self.generation = 0
         self.members: list[tuple[Worker, Consumer]] = []
         self._changed = asyncio.Event()
+        self.when_lost: Callable[[Worker], None] = lambda _: None
         self.rebalances = 0
         self.task = asyncio.get_running_loop().create_task(self._coordinate(), context=contextvars.Context())
 
@@ -200,6 +201,7 @@ class Group:
         self.members = [m for m in self.members if m[0] is not worker]
         if len(self.members) != before:
             worker.put_out = True
+            self.when_lost(worker)
             self._changed.set()
 
     @property

@@ -207,7 +207,11 @@ class Simulation:
     def _wake(self, worker: Worker) -> None:
         if worker.alive:
             worker.wake()
-            self._later(self.dice.choice((0.05, 0.5, 3.0)), self._finds_out, worker)
+            self._put_out(worker)
+
+    def _put_out(self, worker: Worker) -> None:
+        """Whoever is awake hears of it in a while."""
+        self._later(self.dice.choice((0.05, 0.5, 3.0)), self._finds_out, worker)
 
     def _finds_out(self, worker: Worker) -> None:
         """It hears that others have its partitions: it ends itself, or lets them go and joins again."""
@@ -252,6 +256,8 @@ class Simulation:
         self.groups = tuple(
             Group(self.broker, topic.name, p.partitions, self.dice) for topic in (topics.RAW, topics.OBSERVATIONS)
         )
+        for group in self.groups:
+            group.when_lost = self._put_out
         for _ in range(p.workers):
             self.hire()
         troubles = [*[self._kill] * p.kills, *[self._sleep] * p.sleeps, *[self._leave] * p.leaves]
