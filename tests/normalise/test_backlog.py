@@ -62,6 +62,11 @@ def test_an_empty_object_before_a_broken_duress_does_not_make_it_an_sos() -> Non
     assert pressed(b'{}"kind": "press", "what": "duress", "lat": 35.0, "lon": {"Time": "x"}}') == ["duress"]
 
 
+def test_a_duress_whose_word_was_begun_twice_is_silent() -> None:
+    """Found by `make fuzz`, chunk 592: a stretch of it came twice, and the quote of the second word closed the first."""
+    assert pressed(b'{"kind": "press", "what": "du "what": "duress", "lat": 35.0, "lon": 73.0}') == ["duress"]
+
+
 def test_a_broken_press_keeps_who_when_and_where() -> None:
     press = only(item(said("press", what="safe", seen_s=-5, lat=35.1, lon=73.2, seq=9, device="v1-d0")[:-1] + b',"x":'))
     assert (press.what, press.seen_at_us, press.lat, press.lon, press.seq) == ("safe", T0 - 5 * SECOND, 35.1, 73.2, 9)

@@ -83,7 +83,7 @@ _KINDS = ("fix", "reading", "press", "link", "statement", "order", "tick")
 PRESSES = ("sos", "duress", "delay", "safe")
 _PRESS = re.compile(rb'"kind"\s*:\s*"press"')
 _ANOTHER = re.compile(rb'\{\s*"(?:kind|seen_at)"')
-_WHAT = re.compile(rb'"what"\s*:\s*"\s*([A-Za-z]*)\s*("?)')
+_WHAT = re.compile(rb'"what"\s*:\s*"\s*([A-Za-z]*)\s*(?=("?))')  # the quote may also open the next word
 _WORD = {name: re.compile(rb'"%s"\s*:\s*"([^"\\]{1,40})"' % name.encode()) for name in ("subject", "device", "seen_at")}
 _NUMBER = {name: re.compile(rb'"%s"\s*:\s*(-?[0-9.]{1,20})[,}\s]' % name.encode()) for name in ("lat", "lon", "seq")}
 
