@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from pipeline.desk.server import DeskServer
-from pipeline.desk.sessions import Lockout
 from pipeline.desk.web import create_app
+from pipeline.people.lockout import Lockout
 from tests.deploy.nginx import Nginx
 from tests.desk.conftest import PASSWORD, Desk
 
