@@ -422,9 +422,9 @@ class Book(RuleBasedStateMachine):
         assert self.store.audit_fault() is None
 
 
-EXAMPLES = int(os.environ.get("RAHDAR_BOOK_EXAMPLES", "200"))  # a campaign: 10000, with 50 steps
+EXAMPLES = int(os.environ.get("RAHDAR_BOOK_EXAMPLES", "40"))  # a campaign: 10000, with 50 steps
 STEPS = int(os.environ.get("RAHDAR_BOOK_STEPS", "30"))
-pytestmark = pytest.mark.timeout(0 if EXAMPLES > 200 else 1200)
+pytestmark = pytest.mark.timeout(0 if EXAMPLES > 40 else 600)
 TestBook = Book.TestCase
 TestBook.settings = settings(
     max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None, suppress_health_check=list(HealthCheck)

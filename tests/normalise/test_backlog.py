@@ -67,6 +67,15 @@ def test_a_duress_whose_word_was_begun_twice_is_silent() -> None:
     assert pressed(b'{"kind": "press", "what": "du "what": "duress", "lat": 35.0, "lon": 73.0}') == ["duress"]
 
 
+def test_a_duress_that_ends_too_early_is_silent() -> None:
+    """Found by `make fuzz`, chunks 843 and 863."""
+    for broken in (
+        b'{"kind": "press", "seen_at": "2026-05-28T20:26:40.000000Z"}, "what": "duress", "lat": 0, "lon": "0.0"}',
+        b'{"kind": "press"}, "seess"}, "seen_at": "2026-05-28T20:26:40.000000Z", "what": "duress", "lat": 35.0}',
+    ):
+        assert pressed(broken) == ["duress"]
+
+
 def test_a_broken_press_keeps_who_when_and_where() -> None:
     press = only(item(said("press", what="safe", seen_s=-5, lat=35.1, lon=73.2, seq=9, device="v1-d0")[:-1] + b',"x":'))
     assert (press.what, press.seen_at_us, press.lat, press.lon, press.seq) == ("safe", T0 - 5 * SECOND, 35.1, 73.2, 9)

@@ -156,7 +156,8 @@ def _legible(piece: bytes) -> dict[str, Any]:
     """What can still be read of a press that is no JSON. A word that broke off is the one that it begins."""
     try:
         whole = orjson.loads(piece[: piece.index(b"}") + 1])
-        if isinstance(whole, dict) and whole.get("kind") == "press":  # and not an empty one that stands before it
+        # not an empty one that stands before it, nor one whose end came too early: what it is may stand behind that
+        if isinstance(whole, dict) and whole.get("kind") == "press" and "what" in whole:
             return whole
     except (ValueError, RecursionError):
         pass
