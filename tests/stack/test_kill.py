@@ -70,7 +70,7 @@ def fixes_of(told: Told) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(300 + 10 * KILLS)
 async def test_kill_at_random(stack: LocalStack) -> None:
     """Any process, at random times, while devices go on publishing: at the end every ledger agrees with every other."""
     dice = random.Random(7)
