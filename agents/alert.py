@@ -13,7 +13,6 @@ import os
 import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import faust
@@ -25,6 +24,7 @@ from agents.transport import RAW_RECORDS, end_offset, on_assigned, on_revoked, r
 from pipeline.alert.lease import LOOK_S, RENEW_S, Lease
 from pipeline.alert.sentence import words_for
 from pipeline.alert.store import AlertStore, FencedError
+from pipeline.alert.tables import sqlite_folder
 from pipeline.clock import Clock, WallClock
 from pipeline.model import topics
 from pipeline.model.alert import AlertEvent, decode_command, encode_event
@@ -40,16 +40,9 @@ from pipeline.settings import Settings
 log = logging.getLogger("rahdar.alert")
 T = TypeVar("T")
 
-TICK_KEY = b"_tick"
 STALLED_AFTER_S = 15.0
 LOOK_EVERY_S = 1.0
 RETRY_S = (0.1, 5.0)
-
-
-def sqlite_folder(url: str) -> None:
-    """A database in a file needs its folder."""
-    if url.startswith("sqlite:///"):
-        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
 
 
 class AlertStage:
@@ -239,7 +232,7 @@ class AlertStage:
                 self._tick_from = await end_offset(self.settings.log_url, name, 0)
             async for offset, key, value in read_topic(self.settings.log_url, name, 0, start=self._tick_from):
                 self._tick_from = offset + 1
-                if key != TICK_KEY or value is None:
+                if key != topics.TICK_KEY or value is None:
                     continue
                 with contextlib.suppress(WireError):
                     for placed in decode_observations(value).others:

@@ -39,7 +39,7 @@ from pipeline.settings import Settings
 
 log = logging.getLogger("rahdar.ingest")
 
-TICK_KEY, ORDER_KEY = b"_tick", b"_order"
+ORDER_KEY = b"_order"
 IN_FLIGHT = 8
 RETRY_S = (0.1, 5.0)
 CURSOR_S = 0.25
@@ -226,7 +226,7 @@ class IngestStage:
             tick = Tick(source=self.source, at_us=at_us, healthy=healthy, clock_trusted=trusted)
             batch = RawBatch(RAW_VERSION, self.source, self._in_force(at_us), [], [tick])
             async with self._order:
-                sent = [await self.send(TICK_KEY, partition, batch) for partition in range(self.n)]
+                sent = [await self.send(topics.TICK_KEY, partition, batch) for partition in range(self.n)]
             for delivery in sent:
                 await delivery
             await asyncio.sleep(every_s)

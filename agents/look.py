@@ -12,6 +12,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition  # type: ignore[import-unt
 from aiokafka.errors import KafkaError  # type: ignore[import-untyped]
 
 from agents.transport.address import is_log, log_directory
+from agents.transport.kafka import partitions_of
+from agents.transport.schema import MOST_PARTITIONS
 from pipeline.kafka_url import kafka_place
 from pipeline.model import topics
 from pipeline.model.observation import Tick
@@ -23,7 +25,6 @@ READERS = {
     "alert": topics.EPISODES.name,
 }
 """Stage and what it reads; its group is `rahdar-STAGE`."""
-TICK_KEY = b"_tick"
 LAST_RECORDS = 2000
 WITHIN_S = 20.0
 
@@ -70,7 +71,8 @@ def _look_at_file(url: str) -> Seen:
                 return seen
             raw, seen.partitions = known[topics.RAW.name]
             newest = db.execute(
-                "select value from records where tp=? and key=? order by offset desc limit 1", (raw * 4096, TICK_KEY)
+                "select value from records where tp=? and key=? order by offset desc limit 1",
+                (raw * MOST_PARTITIONS, topics.TICK_KEY),
             ).fetchone()
             seen.tick = _newest_tick(newest[0]) if newest else None
             for stage, topic in READERS.items():
@@ -86,7 +88,7 @@ def _look_at_file(url: str) -> Seen:
 
 def _behind_in_file(db: sqlite3.Connection, group: str, topic: int, partitions: int) -> tuple[int, int]:
     count, oldest = 0, 0
-    for tp in range(topic * 4096, topic * 4096 + partitions):
+    for tp in range(topic * MOST_PARTITIONS, topic * MOST_PARTITIONS + partitions):
         head = db.execute("select next from heads where tp=?", (tp,)).fetchone()
         done = db.execute("select offset from committed where grp=? and tp=?", (group, tp)).fetchone()
         behind = (head[0] if head else 0) - (done[0] if done else 0)
@@ -106,7 +108,7 @@ async def _look_at_kafka(url: str) -> Seen:
     reader = _consumer(url, None)
     try:
         await reader.start()
-        raw = await _partitions(reader, topics.RAW.name)
+        raw = await partitions_of(reader, topics.RAW.name)
         if not raw:
             return seen
         seen.partitions = len(raw)
@@ -115,7 +117,7 @@ async def _look_at_kafka(url: str) -> Seen:
             group = _consumer(url, f"rahdar-{stage}")
             try:
                 await group.start()
-                tps = [TopicPartition(topic, p) for p in await _partitions(group, topic)]
+                tps = [TopicPartition(topic, p) for p in await partitions_of(group, topic)]
                 await _behind_in_kafka(seen, stage, reader, group, tps)
             finally:
                 await group.stop()
@@ -127,12 +129,6 @@ async def _look_at_kafka(url: str) -> Seen:
 def _consumer(url: str, group: str | None) -> Any:
     """It never subscribes: a look into a group does not join it."""
     return AIOKafkaConsumer(**kafka_place(url).client_options(), group_id=group, enable_auto_commit=False)
-
-
-async def _partitions(consumer: Any, topic: str) -> set[int]:
-    await consumer._client.add_topic(topic)
-    await consumer._client.force_metadata_update()
-    return set(consumer.partitions_for_topic(topic) or ())
 
 
 async def _records(reader: Any, tp: TopicPartition, start: int, end: int) -> list[Any]:
@@ -148,7 +144,7 @@ async def _last_tick(reader: Any, tp: TopicPartition) -> Tick | None:
     end = (await reader.end_offsets([tp]))[tp]
     start = max((await reader.beginning_offsets([tp]))[tp], end - LAST_RECORDS)
     for record in reversed(await _records(reader, tp, start, end)):
-        if record.key == TICK_KEY and (tick := _newest_tick(record.value)):
+        if record.key == topics.TICK_KEY and (tick := _newest_tick(record.value)):
             return tick
     return None
 

@@ -166,7 +166,7 @@ COPIED_TICK_KEY = b"_copied"
 
 def key_of(cell: str, batch: ObservationBatch) -> bytes:
     """Whoever looks for the Ticks of a partition by their key finds its own."""
-    return cell.encode() or (COPIED_TICK_KEY if batch.copy else b"_tick")
+    return cell.encode() or (COPIED_TICK_KEY if batch.copy else topics.TICK_KEY)
 
 
 def parts(batch: ObservationBatch) -> list[ObservationBatch]:

@@ -11,7 +11,6 @@ import logging
 import os
 import socket
 import ssl
-from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -19,8 +18,8 @@ import faust
 import msgspec
 from sqlalchemy.exc import DBAPIError
 
-from agents.alert import sqlite_folder
 from agents.transport import RAW_RECORDS, end_offset, on_assigned, seek
+from pipeline.alert.tables import sqlite_folder
 from pipeline.cli import BadInput
 from pipeline.clock import Clock
 from pipeline.model import topics
@@ -41,6 +40,7 @@ from pipeline.notify.tak import Tak
 from pipeline.people.secrets import FILE_NAME as ADDRESSES_KEY
 from pipeline.plan.model import CompiledPlan
 from pipeline.settings import Settings
+from pipeline.tls import client_context
 
 log = logging.getLogger("rahdar.notify")
 
@@ -119,7 +119,7 @@ class NotifyStage:
         secure = url.scheme == "mqtts" or (url.scheme == "embedded" and s.mqtt_tls_cert_file is not None)
         try:
             password = s.notify_password_file.read_text().splitlines()[0] if s.notify_password_file else None
-            tls = _context(s.mqtt_tls_ca_file, s.notify_cert_file, s.notify_key_file) if secure else None
+            tls = client_context(s.mqtt_tls_ca_file, s.notify_cert_file, s.notify_key_file) if secure else None
             key = read_key(s.downlink_key_file or s.var / "downlink-key.pem")
         except (OSError, ValueError, IndexError) as why:
             raise BadInput(f"RAHDAR_NOTIFY_PASSWORD_FILE, _CERT_FILE, RAHDAR_DOWNLINK_KEY_FILE: {why}") from why
@@ -144,7 +144,7 @@ class NotifyStage:
         s = self.settings
         if s.tak_ca_file is None and s.tak_cert_file is None:
             return None
-        return _context(s.tak_ca_file, s.tak_cert_file, s.tak_key_file)
+        return client_context(s.tak_ca_file, s.tak_cert_file, s.tak_key_file)
 
     async def stopped(self) -> None:
         for task in self._work:
@@ -225,14 +225,6 @@ class NotifyStage:
         self.picture.see(
             fix.vehicle, Place(fix.lat, fix.lon, fix.seen_at_us, fix.speed_mps, fix.course_deg, fix.accuracy_m)
         )
-
-
-def _context(ca: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
-    """Raises OSError, ssl.SSLError (which is one)."""
-    made = ssl.create_default_context(cafile=str(ca) if ca else None)
-    if certificate is not None:
-        made.load_cert_chain(str(certificate), str(key) if key else None)
-    return made
 
 
 def notify_stage(app: faust.App, settings: Settings, plan: CompiledPlan, clock: Clock) -> NotifyStage:

@@ -21,7 +21,6 @@ log = logging.getLogger("rahdar.plans")
 
 BASE = b"base"
 PLAN, ORDER = b"plan/", b"order/"
-RETRY_S = 0.5
 encode_order = msgspec.msgpack.Encoder().encode
 _decode_order = msgspec.msgpack.Decoder(Order).decode
 

@@ -9,6 +9,8 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl
 
+from pipeline.tls import client_context
+
 PLAIN, SECURE = "kafka://", "kafkas://"
 FORM = "kafka://HOST:PORT or kafkas://HOST:PORT?ca=FILE&cert=FILE&key=FILE"
 FILES = ("ca", "cert", "key")
@@ -31,12 +33,9 @@ class KafkaPlace:
             return None
         ca, cert, key = self.files
         try:
-            context = ssl.create_default_context(cafile=ca)
-            context.minimum_version = ssl.TLSVersion.TLSv1_2
-            context.load_cert_chain(cert, key)
-        except (OSError, ssl.SSLError) as error:
+            return client_context(ca, cert, key)
+        except OSError as error:
             raise ConnectionError(f"RAHDAR_LOG_URL: {ca}, {cert} or {key}: {error}") from error
-        return context
 
     def client_options(self) -> dict[str, Any]:
         """For a client of aiokafka."""

@@ -181,7 +181,7 @@ async def read(
 ) -> AsyncIterator[tuple[int, bytes | None, bytes | None]]:
     async with _reader(url) as consumer:
         tp = TopicPartition(topic, partition)
-        if partition not in (consumer.partitions_for_topic(topic) or await _partitions(consumer, topic)):
+        if partition not in (consumer.partitions_for_topic(topic) or await partitions_of(consumer, topic)):
             raise UnknownTopicError(f"topic {topic!r} has no partition {partition}")
         consumer.assign([tp])
         stop = (await consumer.end_offsets([tp]))[tp] if end is None else end
@@ -195,7 +195,7 @@ async def read(
                 yield record.offset, record.key, record.value
 
 
-async def _partitions(consumer: Any, topic: str) -> set[int]:
+async def partitions_of(consumer: Any, topic: str) -> set[int]:
     await consumer._client.add_topic(topic)
     await consumer._client.force_metadata_update()
     return set(consumer.partitions_for_topic(topic) or ())

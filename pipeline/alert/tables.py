@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -117,6 +118,12 @@ def upsert(table: sa.Table, dialect: str) -> Any:
     key = [column.name for column in table.primary_key]
     rest = {column.name: insert.excluded[column.name] for column in table.c if column.name not in key}
     return insert.on_conflict_do_update(index_elements=key, set_=rest)
+
+
+def sqlite_folder(url: str) -> None:
+    """A database in a file needs its folder."""
+    if url.startswith("sqlite:///"):
+        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
 
 
 def make_engine(url: str) -> sa.Engine:

@@ -9,14 +9,13 @@ function of the set of absences, so whatever changes one is judged again from th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
 import msgspec
 
-from pipeline.detect.judge import Told, differences
-from pipeline.detect.tell import Account
+from pipeline.detect.judge import Told, retold
 from pipeline.model.episode import Change, Episode, episode_id
 from pipeline.plan.model import CompiledPlan, RuleSetting
 
@@ -178,18 +177,13 @@ class Blackout:
     def changes(self, now_us: int, oldest_us: int) -> Iterator[Change]:
         """What is to be told otherwise than before. Episodes that were over by `oldest_us` are no more kept in mind."""
         for cell, since_us in sorted(self._since.items()):
-            told = self.told.get(cell)
+            told, rule = self.told.get(cell), self.settings[cell]
             before = told.episodes if told else []
             mine = [a for of_device in self._absences[cell].values() for a in of_device]
-            after = dark(cell, mine, self.settings[cell], since_us, before, oldest_us)
-            revision = told.revision if told else 0
-            was: Mapping[str, Episode] = {e.id: e for e in before}
-            for kind, episode, replaced in differences(was, {e.id: e for e in after}):
-                revision += 1
-                at_us = max(now_us, episode.ended_at_us or 0)
-                account = Account(episode, self.settings[cell].mode, at_us, at_us)
-                yield account.change(kind, revision, cell, self.plan.hash, replaced)
-            if revision:
+            after = dark(cell, mine, rule, since_us, before, oldest_us)
+            told, news = retold(told, after, rule.mode, now_us, cell, self.plan.hash)
+            yield from news
+            if told.revision:
                 kept = [e for e in after if e.ended_at_us is None or e.ended_at_us >= oldest_us]
-                self.told[cell] = Told(revision, kept)
+                self.told[cell] = Told(told.revision, kept)
         self._since.clear()

@@ -13,9 +13,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from pipeline.detect.judge import Array, Told, differences
+from pipeline.detect.judge import Array, Told, retold
 from pipeline.detect.listening import ANY_SOURCE
-from pipeline.detect.tell import Account
 from pipeline.model.episode import Change, Episode, episode_id
 from pipeline.model.observation import Tick
 from pipeline.model.wire import ObservationBatch
@@ -98,14 +97,13 @@ class Clocks:
         oldest_us = 0 if self.horizon_us is None else last_us - 2 * self.horizon_us
         self._runs[source] = [run for run in self._runs[source] if run[1] >= oldest_us]
         told = self._told.setdefault(region.id, {}).get(source)
-        revision = told.revision if told else 0
-        before = {e.id: e for e in told.episodes if e.ended_at_us is None or e.ended_at_us >= oldest_us} if told else {}
-        after = {e.id: e for e in (_episode(region, rule, source, run, last_us) for run in self._runs[source])}
-        for kind, episode, was in differences(before, after):
-            revision += 1
-            at_us = max(last_us, episode.ended_at_us or 0)
-            yield Account(episode, rule.mode, at_us, at_us).change(kind, revision, region.cells[0], self.plan.hash, was)
-        self._told[region.id][source] = Told(revision, list(after.values()))
+        if told:
+            kept = [e for e in told.episodes if e.ended_at_us is None or e.ended_at_us >= oldest_us]
+            told = Told(told.revision, kept)
+        after = [_episode(region, rule, source, run, last_us) for run in self._runs[source]]
+        told, news = retold(told, after, rule.mode, last_us, region.cells[0], self.plan.hash)
+        yield from news
+        self._told[region.id][source] = told
         self.dirty = True
 
     def dump(self, whole: bool) -> bytes:

@@ -6,13 +6,14 @@ changed in what it would tell. The scan's rules need the order and are taken bac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, Protocol
 
 import msgspec
 import numpy.typing as npt
 
-from pipeline.model.episode import Change, Episode
+from pipeline.detect.tell import Account
+from pipeline.model.episode import Change, Episode, Mode
 from pipeline.model.wire import ObservationBatch
 
 Array = npt.NDArray[Any]
@@ -46,6 +47,22 @@ class Told(msgspec.Struct, frozen=True, array_like=True):
 
     revision: int
     episodes: list[Episode]
+
+
+def retold(
+    told: Told | None, after: Iterable[Episode], mode: Mode, now_us: int, cell: str, plan_hash: str
+) -> tuple[Told, list[Change]]:
+    """The account of one rule as it is now to be told, and what of it is news: decided when time had come so far, or at an end that lies
+    ahead of that."""
+    revision = told.revision if told else 0
+    before = {e.id: e for e in told.episodes} if told else {}
+    now = {e.id: e for e in after}
+    news = []
+    for kind, episode, was in differences(before, now):
+        revision += 1
+        at_us = max(now_us, episode.ended_at_us or 0)
+        news.append(Account(episode, mode, at_us, at_us).change(kind, revision, cell, plan_hash, was))
+    return Told(revision, list(now.values())), news
 
 
 def overlap(a: Episode, b: Episode) -> bool:

@@ -20,11 +20,10 @@ import shapely
 from pipeline.detect.arrive import STRANGER
 from pipeline.detect.blackout import Absence, Blackout
 from pipeline.detect.compiled import compiled
-from pipeline.detect.judge import Told, differences
+from pipeline.detect.judge import Told, retold
 from pipeline.detect.listening import Clock
 from pipeline.detect.listening import Kept as Ticked
 from pipeline.detect.tables import Tables
-from pipeline.detect.tell import Account
 from pipeline.model.episode import Change, Episode, episode_id
 from pipeline.model.observation import Tick
 from pipeline.model.times import format_us
@@ -318,23 +317,17 @@ class Silence:
         self.dirty = True
 
     def _silences(self, device: int, watched: _Watched, setting: RuleSetting) -> Iterator[Change]:
-        told = self._told.get(device)
-        before = {e.id: e for e in told.episodes} if told else {}
         within_us = int(setting.params["expected_within_us"])
-        after = {}
-        for began_us, pause, ended_us in self._too_long(device, watched, within_us):
-            episode = _episode(watched, setting, pause, began_us, ended_us)
-            after[episode.id] = episode
-        revision = told.revision if told else 0
-        for kind, episode, was in differences(before, after):
-            revision += 1
-            now_us = max(self._clock.now_us, episode.ended_at_us or 0)
-            what = msgspec.structs.replace(episode, peak=None) if kind == "begin" else episode
-            account = Account(what, setting.mode, now_us, now_us)
-            yield account.change(kind, revision, watched.vehicle.cell, self.plan.hash, was)
-        self._heard[device]["silent"] = any(e.ended_at_us is None for e in after.values())
-        if revision:
-            self._told[device] = Told(revision, list(after.values()))
+        after = [_episode(watched, setting, *too_long) for too_long in self._too_long(device, watched, within_us)]
+        cell, now_us = watched.vehicle.cell, self._clock.now_us
+        told, news = retold(self._told.get(device), after, setting.mode, now_us, cell, self.plan.hash)
+        for change in news:
+            if change.kind == "begin":  # how long it lasted is known at its end
+                change = msgspec.structs.replace(change, episode=msgspec.structs.replace(change.episode, peak=None))
+            yield change
+        self._heard[device]["silent"] = any(e.ended_at_us is None for e in after)
+        if told.revision:
+            self._told[device] = told
 
     def _absences(self, device: int, watched: _Watched, absent_us: int) -> Iterator[Absence]:
         for began_us, pause, ended_us in self._too_long(device, watched, absent_us):
@@ -462,7 +455,7 @@ def _take(mine: dict[int, Any], place: int, theirs: Mapping[str, Any], name: str
         mine.pop(place, None)
 
 
-def _episode(watched: _Watched, setting: RuleSetting, pause: Pause, began_us: int, ended_us: int | None) -> Episode:
+def _episode(watched: _Watched, setting: RuleSetting, began_us: int, pause: Pause, ended_us: int | None) -> Episode:
     return Episode(
         id=episode_id(RULE, watched.device, watched.vehicle.id, began_us),
         rule=RULE,

@@ -26,6 +26,7 @@ from pipeline.record.influx import is_influx, place_of, read_token
 from pipeline.record.schema import buckets
 from pipeline.record.tables import path_of
 from pipeline.settings import Settings
+from pipeline.tls import client_context
 
 ANSWERS_WITHIN_S = 5.0
 TICK_LATE_TIMES = 3
@@ -77,11 +78,10 @@ def broker(s: Settings) -> Iterator[Finding]:
 
 
 def _context(s: Settings, shard: str) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=str(s.mqtt_tls_ca_file) if s.mqtt_tls_ca_file else None)
+    pair: list[str] = []
     if s.mqtt_tls_cert_file and s.mqtt_tls_key_file:
-        pair = (str(path).replace("{shard}", shard) for path in (s.mqtt_tls_cert_file, s.mqtt_tls_key_file))
-        context.load_cert_chain(*pair)
-    return context
+        pair = [str(path).replace("{shard}", shard) for path in (s.mqtt_tls_cert_file, s.mqtt_tls_key_file)]
+    return client_context(s.mqtt_tls_ca_file, *pair)
 
 
 def _tls(s: Settings, host: str, port: int, shard: str) -> Finding:

@@ -37,6 +37,7 @@ from pipeline.ingest.intake import Intake, RateLimitedError
 from pipeline.ingest.spool import Spool, SpoolFullError
 from pipeline.ingest.wire import PACKET_BYTES
 from pipeline.model.times import format_us
+from pipeline.tls import client_context
 
 log = logging.getLogger("rahdar.bridge")
 
@@ -171,10 +172,9 @@ class Session:
 
     def _context(self, tls: Tls | None, ca: Path | None) -> ssl.SSLContext:
         try:
-            context = ssl.create_default_context(cafile=str(ca) if ca else None)
+            context = client_context(ca)
         except (OSError, ssl.SSLError) as error:
             raise ValueError(f"RAHDAR_MQTT_TLS_CA_FILE {ca}: {error}") from error
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
         if tls is not None:
             files = [str(path).replace("{shard}", self.shard) for path in (tls.certificate, tls.key)]
             try:

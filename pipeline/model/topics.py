@@ -25,6 +25,9 @@ ALERTS = TopicSpec("rahdar.alerts", False, 400 * DAY_S)
 COMMANDS = TopicSpec("rahdar.commands", False, 400 * DAY_S)
 PLANS = TopicSpec("rahdar.plans", False, None, compacted=True)
 
+TICK_KEY = b"_tick"
+"""Of a record of Ticks in raw and observations; others have their cell's."""
+
 ALL = (RAW, OBSERVATIONS, REJECTS, EPISODES, SNAPSHOTS, ALERTS, COMMANDS, PLANS)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.plan import schema
 from pipeline.plan.faults import Fault, nearest
@@ -10,7 +10,7 @@ from pipeline.plan.ground import check_area, check_place, check_route, km_range
 from pipeline.plan.handover import CONVOY_RULES, Member, check_copies, check_legs, check_strangers
 from pipeline.plan.model import DOOR_KINDS, NO_INTRUSION
 from pipeline.plan.names import Known, Loaded
-from pipeline.plan.read import ANYTHING, Placed, RegionSource
+from pipeline.plan.read import ANYTHING, Placed, RegionSource, unknown
 from pipeline.plan.roster_checks import check_roster
 from pipeline.plan.rules import AREA_RULES, RULES
 from pipeline.plan.times import ALWAYS_US, ZONES, instant_us
@@ -46,11 +46,11 @@ def check(sources: Sequence[RegionSource], whole: bool = False) -> list[Fault]:
         for route in source.routes:
             faults += check_route(route, source.region.item.bounds if source.region else None)
         for vehicle in source.vehicles:
-            faults += _unknown(vehicle, ("home",), vehicle.item.home, known["areas"], "area")
+            faults += unknown(vehicle, ("home",), vehicle.item.home, known["areas"], "area")
             faults += _cell(vehicle, vehicle.item.cell, source)
-            faults += _unknown(vehicle, ("cells_served",), vehicle.item.cells_served, cells, "cell")
+            faults += unknown(vehicle, ("cells_served",), vehicle.item.cells_served, cells, "cell")
         for sensor in source.sensors:
-            faults += _unknown(sensor, ("site",), [sensor.item.site], known["areas"], "area", single=True)
+            faults += unknown(sensor, ("site",), [sensor.item.site], known["areas"], "area", single=True)
             faults += _cell(sensor, sensor.item.cell, source)
         for convoy in source.convoys:
             faults += _convoy(convoy, known)
@@ -63,25 +63,6 @@ def check(sources: Sequence[RegionSource], whole: bool = False) -> list[Fault]:
     faults += _movements(sources, known, fleet, loaded)
     faults += _sensors(sources, known)
     return faults
-
-
-def _unknown(
-    entry: Placed[schema.Entry] | Placed[schema.MovementIn] | Placed[schema.LoginIn],
-    at: tuple[str | int, ...],
-    names: Iterable[str],
-    known: set[str],
-    what: str,
-    *,
-    single: bool = False,
-) -> Iterator[Fault]:
-    if ANYTHING in known:
-        return
-    for number, name in enumerate(names):
-        if name not in known:
-            where = at if single else (*at, number)
-            yield entry.fault(
-                where, name, f"there is no such {what}", nearest(name, known, f"Declare the {what}, or remove it here")
-            )
 
 
 def _cell(
@@ -179,7 +160,7 @@ def _area(area: Placed[schema.AreaIn], source: RegionSource, known: dict[str, se
     yield from check_area(area, source.region.item.bounds if source.region else None)
     stretch = area.item.stretch
     if stretch is not None:
-        yield from _unknown(area, ("stretch", "route"), [stretch.route], known["routes"], "route", single=True)
+        yield from unknown(area, ("stretch", "route"), [stretch.route], known["routes"], "route", single=True)
     for number, rule in enumerate(area.item.rules):
         at = ("rules", number)
         if rule.rule not in AREA_RULES:
@@ -195,7 +176,7 @@ def _area(area: Placed[schema.AreaIn], source: RegionSource, known: dict[str, se
         elif source.rules_read and rule.rule not in source.declared.get("rules", ()):
             cure = f"Add {rule.rule} to rules.yaml with owner, response and respond_within"
             yield area.fault((*at, "rule"), rule.rule, "the region's rules.yaml does not have this rule", cure)
-        yield from _unknown(area, (*at, "vehicles"), rule.vehicles, known["vehicles"], "vehicle")
+        yield from unknown(area, (*at, "vehicles"), rule.vehicles, known["vehicles"], "vehicle")
 
 
 def _convoy(convoy: Placed[schema.ConvoyIn], known: dict[str, set[str]]) -> Iterator[Fault]:
@@ -241,7 +222,7 @@ def _watched_convoy(
 
 
 def _login(login: Placed[schema.LoginIn], devices: set[str], source: RegionSource) -> Iterator[Fault]:
-    yield from _unknown(login, ("devices",), login.item.devices, devices, "device of a vehicle or sensor")
+    yield from unknown(login, ("devices",), login.item.devices, devices, "device of a vehicle or sensor")
     yield from _cell(login, login.item.cell, source)
 
 
@@ -301,7 +282,7 @@ def _agreement(
     if item.agrees_with is None:
         return
     at = ("agrees_with",)
-    yield from _unknown(entry, at, [item.agrees_with], known, "sensor", single=True)
+    yield from unknown(entry, at, [item.agrees_with], known, "sensor", single=True)
     other = declared.get(item.agrees_with)
     if item.agrees_with == item.id:
         yield entry.fault(at, item.id, "a sensor always agrees with itself", "Name another sensor of its site")
@@ -352,18 +333,18 @@ def _movements(
         for movement in source.movements:
             item = movement.item
             if item.route is not None:
-                yield from _unknown(movement, ("route",), [item.route], known["routes"], "route", single=True)
+                yield from unknown(movement, ("route",), [item.route], known["routes"], "route", single=True)
             for number, leg in enumerate(item.legs or ()):
                 at = ("legs", number, "route")
-                yield from _unknown(movement, at, [leg.route], known["routes"], "route", single=True)
-                yield from _unknown(movement, ("legs", number, "escorts"), leg.escorts, known["vehicles"], "vehicle")
-            yield from _unknown(movement, ("vehicles",), item.vehicles, known["vehicles"], "vehicle")
+                yield from unknown(movement, at, [leg.route], known["routes"], "route", single=True)
+                yield from unknown(movement, ("legs", number, "escorts"), leg.escorts, known["vehicles"], "vehicle")
+            yield from unknown(movement, ("vehicles",), item.vehicles, known["vehicles"], "vehicle")
             if item.convoy is not None:
-                yield from _unknown(movement, ("convoy",), [item.convoy], known["convoys"], "convoy", single=True)
+                yield from unknown(movement, ("convoy",), [item.convoy], known["convoys"], "convoy", single=True)
             for key in ("origin", "destination"):
                 if (name := getattr(item, key)) is not None:
-                    yield from _unknown(movement, (key,), [name], known["areas"], "area", single=True)
-            yield from _unknown(movement, ("stops",), item.stops, known["areas"], "area")
+                    yield from unknown(movement, (key,), [name], known["areas"], "area", single=True)
+            yield from unknown(movement, ("stops",), item.stops, known["areas"], "area")
             for number, leg in enumerate(item.all_legs):
                 if (name := loaded.here(leg.route)) in routes:
                     at_leg = ("legs", number) if item.legs else ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -64,6 +64,18 @@ class Placed(Generic[T_co]):
         """A fault at `at` below this entry."""
         line = self.tree.line_of((*self.path, *at))
         return Fault(self.tree.file, _joined(self.key, at), shown(value), problem, cure, line)
+
+
+def unknown(
+    entry: Placed[Any], at: KeyPath, names: Iterable[str], known: set[str], what: str, *, single: bool = False
+) -> Iterator[Fault]:
+    """A fault for each name that is not among the `known`. `single`: at `at` stands one name, not a list of them."""
+    if ANYTHING in known:
+        return
+    for number, name in enumerate(names):
+        if name not in known:
+            cure = nearest(name, known, f"Declare the {what}, or remove it here")
+            yield entry.fault(at if single else (*at, number), name, f"there is no such {what}", cure)
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.model.episode import SEVERITIES
 from pipeline.plan.faults import Fault, nearest
-from pipeline.plan.read import ANYTHING, Placed, RegionSource
+from pipeline.plan.read import ANYTHING, Placed, RegionSource, unknown
 from pipeline.plan.roster import OWNER, LeaveIn, OverrideIn, PostIn, empty_hours
 from pipeline.plan.rules import RULES
 from pipeline.plan.times import DAYS, ZONES, instant_us
@@ -24,13 +24,13 @@ def check_roster(source: RegionSource) -> list[Fault]:
         faults += _twice(getattr(source, kind))
     for post in source.posts:
         for n, shift in enumerate(post.item.shifts):
-            faults += _unknown(post, ("shifts", n, "officers"), shift.officers, officers, "officer")
+            faults += unknown(post, ("shifts", n, "officers"), shift.officers, officers, "officer")
     for override in source.overrides:
-        faults += _unknown(override, ("post",), [override.item.post], posts, "post", single=True)
-        faults += _unknown(override, ("officers",), override.item.officers, officers, "officer")
+        faults += unknown(override, ("post",), [override.item.post], posts, "post", single=True)
+        faults += unknown(override, ("officers",), override.item.officers, officers, "officer")
         faults += _window(override, zone)
     for leave in source.leave:
-        faults += _unknown(leave, ("officer",), [leave.item.officer], officers, "officer", single=True)
+        faults += unknown(leave, ("officer",), [leave.item.officer], officers, "officer", single=True)
         faults += _window(leave, zone)
     for officer in source.officers:
         faults += _channels(officer)
@@ -45,23 +45,6 @@ def _twice(entries: Iterable[Placed[Any]]) -> Iterator[Fault]:
         if entry.item.id in seen:
             yield entry.fault(("id",), entry.item.id, "the id stands twice", "Give each an id of its own")
         seen.add(entry.item.id)
-
-
-def _unknown(
-    entry: Placed[Any],
-    at: tuple[str | int, ...],
-    names: Iterable[str],
-    known: set[str],
-    what: str,
-    *,
-    single: bool = False,
-) -> Iterator[Fault]:
-    if ANYTHING in known:
-        return
-    for n, name in enumerate(names):
-        if name not in known:
-            cure = nearest(name, known, f"Declare the {what}, or remove it here")
-            yield entry.fault(at if single else (*at, n), name, f"there is no such {what}", cure)
 
 
 def _window(entry: Placed[OverrideIn] | Placed[LeaveIn], zone: int) -> Iterator[Fault]:
@@ -96,8 +79,8 @@ def _ladders(source: RegionSource, posts: set[str]) -> Iterator[Fault]:
     for ladder in source.escalation:
         before = -1
         for n, step in enumerate(ladder.item.steps):
-            yield from _unknown(ladder, ("steps", n, "tell"), step.tell, posts | {OWNER}, "post")
-            yield from _unknown(ladder, ("steps", n, "by"), step.by, channels, "channel of an officer")
+            yield from unknown(ladder, ("steps", n, "tell"), step.tell, posts | {OWNER}, "post")
+            yield from unknown(ladder, ("steps", n, "by"), step.by, channels, "channel of an officer")
             if n == 0 and step.after != 0:
                 yield ladder.fault(("steps", 0, "after"), "", "nobody is told at once", 'Begin with after: "0 s"')
             if n and step.after <= before:
@@ -116,7 +99,7 @@ def _owners(source: RegionSource, posts: set[str]) -> Iterator[Fault]:
         rule = entry.item
         if rule.mode != "live" or rule.owner is None:
             continue
-        yield from _unknown(entry, ("owner",), [rule.owner], posts, "post in roster.yaml", single=True)
+        yield from unknown(entry, ("owner",), [rule.owner], posts, "post in roster.yaml", single=True)
         answering[rule.owner] = None
         graver = SEVERITIES[: SEVERITIES.index(rule.severity) + 1]
         whole = len(source.escalation) == len(source.declared.get("escalation", ()))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.alert import TICK_KEY, alert_stage
+from agents.alert import alert_stage
 from agents.transport import RAW_RECORDS, declare_topics, make_app, read_topic
 from pipeline.alert.store import AlertStore
 from pipeline.clock import SetClock, WallClock
@@ -65,7 +65,7 @@ async def test_an_ingest_that_says_it_misses_messages_is_as_good_as_none(
         for _ in range(40):
             tick = Placed(0, Tick(source="a", at_us=WallClock().now_us(), healthy=healthy))
             value = encode_observations(ObservationBatch(NO_FIXES, (tick,), "", "test", "a"))
-            await (await observations.send(key=TICK_KEY, value=value, partition=0))
+            await (await observations.send(key=topics.TICK_KEY, value=value, partition=0))
             await asyncio.sleep(0.1)
             async for _, _, event in read_topic(settings.log_url, topics.ALERTS.name, 0):
                 told = decode_event(event or b"")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import ssl
@@ -11,26 +10,17 @@ import subprocess
 import time
 from pathlib import Path
 
-import pytest
-
 from agents.local import free_port
 from pipeline.clock import WallClock
 from pipeline.ingest.authority import Authority, utc, write_private
+from tests.programs import program
 
 CONF = Path(__file__).resolve().parents[2] / "deploy" / "nginx" / "rahdar.conf"
 
 
-def program() -> str:
-    """Where it is. Not here: the test is skipped, which CI takes for a failure."""
-    found = shutil.which("nginx", path=os.environ.get("PATH", "") + os.pathsep + "/usr/sbin")
-    if found is None:
-        pytest.skip("nginx is not installed")
-    return found
-
-
 class Nginx:
     def __init__(self, directory: Path, desk_port: int, grafana_port: int) -> None:
-        self.program, self.directory = program(), directory
+        self.program, self.directory = program("nginx"), directory
         directory.mkdir(parents=True, exist_ok=True)
         self.port, self.plain_port = free_port(), free_port()
         authority = Authority(directory, utc(WallClock().now_us()))

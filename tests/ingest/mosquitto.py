@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import ssl
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as paho
-import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -26,23 +24,16 @@ from pipeline.ingest.acl import SHARDS
 from pipeline.ingest.authority import write_private
 from pipeline.ingest.credentials import mosquitto_hash
 from pipeline.ingest.devices import Devices
+from tests.programs import program
 
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "deploy" / "mosquitto" / "rahdar.conf"
 PASSWORDS = {"v1": "one-one-one-one-one", "v2": "two-two-two-two-two"}
 
 
-def program() -> str:
-    """Where it is. Not here: the test is skipped, which CI takes for a failure."""
-    found = shutil.which("mosquitto", path=os.environ.get("PATH", "") + os.pathsep + "/usr/sbin")
-    if found is None:
-        pytest.skip("mosquitto is not installed")
-    return found
-
-
 class Mosquitto:
     def __init__(self, directory: Path, shards: Iterable[str] = SHARDS, replace: dict[str, str] | None = None) -> None:
-        self.program = program()
+        self.program = program("mosquitto")
         self.directory = directory
         self.shards = tuple(shards)
         self.port, self.password_port = free_port(), free_port()

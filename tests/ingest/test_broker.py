@@ -27,7 +27,7 @@ from pipeline.ingest.broker import EmbeddedBroker, Tls
 from pipeline.ingest.credentials import Verifier, read_credentials, write_machine_credentials
 from pipeline.ingest.devices import Devices
 from pipeline.ingest.spool import Spool, records
-from tests.ingest import waiting
+from tests import waiting
 
 PASSWORDS = {"v1": "one-one-one-one-one", "v2": "two-two-two-two-two"}
 

@@ -25,8 +25,8 @@ from pipeline.ingest.spool import Spool, SpoolFullError, records
 from pipeline.model import topics
 from pipeline.model.wire import RawBatch, decode_raw
 from pipeline.settings import Settings
+from tests import waiting
 from tests.detect.plans import plan
-from tests.ingest import waiting
 from tests.ingest.mosquitto import PASSWORDS, Device, Mosquitto
 
 TOPIC = "v1/0/v1/native"

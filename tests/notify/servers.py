@@ -150,13 +150,3 @@ class Tcp:
             for part in self.raw.decode().split('<?xml version="1.0" encoding="UTF-8"?>')
             if part.endswith("</event>\n")
         ]
-
-
-async def until(what: Callable[[], object], within_s: float = 10.0) -> bool:
-    """Looks often; the caller says what it waits for."""
-    deadline = asyncio.get_running_loop().time() + within_s
-    while not what():
-        if asyncio.get_running_loop().time() > deadline:
-            return False
-        await asyncio.sleep(0.01)
-    return True

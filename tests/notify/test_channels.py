@@ -19,7 +19,8 @@ from pipeline.notify.channels.webhook import WebhookChannel, signature
 from pipeline.notify.letter import Letter
 from pipeline.notify.outcome import Accepted, Passing, Permanent, Sent, Unknown
 from tests.notify.modem import Modem
-from tests.notify.servers import Mail, hook, until
+from tests.notify.servers import Mail, hook
+from tests.waiting import until
 
 LETTER = Letter(
     "id1", "0123456789abcdef", 2, "amina", "critical", "alert", True, "CRITICAL sos (repeat)", "CRITICAL: SOS from E-1 (repeat)",

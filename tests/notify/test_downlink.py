@@ -25,8 +25,8 @@ from pipeline.ingest.credentials import Verifier, read_credentials, write_machin
 from pipeline.ingest.spool import Spool
 from pipeline.notify.channels.downlink import Broker, DownlinkChannel, read_key
 from pipeline.notify.outcome import Accepted, Passing, Permanent
-from tests.notify.servers import until
 from tests.notify.test_channels import LETTER
+from tests.waiting import until
 
 PASSWORDS = {"e-1": "one-one-one-one-one", "e-2": "two-two-two-two-two", NOTIFY: "not-not-not-not-not"}
 

@@ -17,7 +17,8 @@ from pipeline.notify.outcome import Outcome
 from tests.alert.builders import at, episode, sos
 from tests.notify.builders import Stage, ladder, manned, officer, post, roster, rung
 from tests.notify.sending import faults, sending
-from tests.notify.servers import Hook, Mail, hook, until
+from tests.notify.servers import Hook, Mail, hook
+from tests.waiting import until
 
 Opens = Callable[..., Stage]
 E = sos(0)

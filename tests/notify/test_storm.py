@@ -12,7 +12,8 @@ from pipeline.notify.channels.webhook import WebhookChannel
 from tests.alert.builders import batch, change, episode, sos
 from tests.notify.builders import Stage, ladder, manned, officer, post, roster, rung
 from tests.notify.sending import sending
-from tests.notify.servers import hook, until
+from tests.notify.servers import hook
+from tests.waiting import until
 
 Opens = Callable[..., Stage]
 STORMS = 12

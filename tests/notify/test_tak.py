@@ -18,7 +18,8 @@ from pipeline.notify.cot import Picture, Place, alert_event, position
 from pipeline.notify.tak import Tak, parse_tak
 from tests.alert.builders import alert, at, sos
 from tests.detect.plans import plan
-from tests.notify.servers import Tcp, until
+from tests.notify.servers import Tcp
+from tests.waiting import until
 
 SOS = alert(sos(), lat=35.1, lon=73.0, text="SOS from v1 <b>\x00.")
 

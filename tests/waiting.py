@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 
 
-async def until(what: Callable[[], bool], within_s: float) -> bool:
-    """Whether it became true within so many seconds."""
+async def until(what: Callable[[], object], within_s: float = 10.0) -> bool:
+    """Whether it became true within so many seconds. The caller says what it waits for."""
     deadline = asyncio.get_running_loop().time() + within_s
     while not what():
         if asyncio.get_running_loop().time() > deadline:

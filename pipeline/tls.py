@@ -1,0 +1,18 @@
+"""The client's side of TLS, the same towards every server that we call."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+
+def client_context(
+    ca: Path | str | None, certificate: Path | str | None = None, key: Path | str | None = None
+) -> ssl.SSLContext:
+    """`ca` None: the system's authorities. `certificate`: what we show of ourselves; `key` None: it is in the same file. Raises OSError,
+    ssl.SSLError (which is one)."""
+    context = ssl.create_default_context(cafile=str(ca) if ca else None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if certificate is not None:
+        context.load_cert_chain(str(certificate), str(key) if key else None)
+    return context
