@@ -50,11 +50,7 @@ class NormaliseStage:
         self.raw = app.topic(topics.RAW.name, partitions=self.n, **RAW_RECORDS)
         self.observations = app.topic(topics.OBSERVATIONS.name, partitions=self.n, **RAW_RECORDS)
         self.rejects = app.topic(topics.REJECTS.name, partitions=self.n, **RAW_RECORDS)
-        self._ticks_to: dict[int, set[int]] = {}
-        for cell, others in copied_from(plan).items():
-            partition = topics.partition_of(cell, self.n)
-            to = {topics.partition_of(other, self.n) for other in others} - {partition}
-            self._ticks_to.setdefault(partition, set()).update(to)
+        self._ticks_to = {plan.hash: ticks_to(plan, self.n)}
         self.counts: Counter[str] = Counter()
         self._in_flight: deque[tuple[faust.EventT[bytes], list[Awaitable[Any]]]] = deque()
         self._settling: asyncio.Task[None] | None = None
@@ -85,9 +81,10 @@ class NormaliseStage:
             value = encode_reject(Reject(1, "normalise", "malformed", str(error), item))
             sent.append(await self._send(self.rejects, b"normalise", value, partition))
         else:
-            out = (await self._of(record.plan_hash)).record(record)
+            normaliser = await self._of(record.plan_hash)
+            out = normaliser.record(record)
             self.counts.update(out.counts)
-            for cell, batch, where in self._placed(out, partition):
+            for cell, batch, where in self._placed(out, partition, normaliser.plan):
                 for part in parts(batch):
                     sent.append(
                         await self._send(self.observations, key_of(cell, part), encode_observations(part), where)
@@ -102,15 +99,17 @@ class NormaliseStage:
             self._room.clear()
             await self._room.wait()
 
-    def _placed(self, out: Normalised, partition: int) -> Iterator[tuple[str, ObservationBatch, int]]:
+    def _placed(
+        self, out: Normalised, partition: int, plan: CompiledPlan
+    ) -> Iterator[tuple[str, ObservationBatch, int]]:
         """(cell, record, partition) of all that goes on, in its order. Ticks belong to the partition that they came in, and stand behind
-        the fixes before them wherever copies of these went; everything else goes where its cell lives."""
+        the fixes before them wherever copies of these went by this plan; everything else goes where its cell lives."""
         for cell, batch in (*out.batches.items(), *out.copies.items()):
             if cell:
                 yield cell, batch, topics.partition_of(cell, self.n)
         if (ticks := out.batches.get("")) is not None:
             yield "", ticks, partition
-            for other in self._ticks_to.get(partition, ()):
+            for other in self._ticks_to[plan.hash].get(partition, ()):
                 yield "", replace(ticks, copy=True), other
 
     async def _of(self, plan_hash: str) -> Normaliser:
@@ -123,8 +122,10 @@ class NormaliseStage:
             log.warning("plan %s is not at hand: %s decides who is who", plan_hash, self.normaliser.plan.hash)
             return self.normaliser
         while len(self._normalisers) >= NORMALISERS:
-            del self._normalisers[next(iter(self._normalisers))]
+            oldest = next(name for name in self._normalisers if name != self.normaliser.plan.hash)
+            del self._normalisers[oldest], self._ticks_to[oldest]
         found = self._normalisers[plan_hash] = Normaliser(plan, self.horizon_us)
+        self._ticks_to[plan_hash] = ticks_to(plan, self.n)
         return found
 
     async def _send(self, topic: faust.TopicT, key: bytes, value: bytes, partition: int) -> Awaitable[Any]:
@@ -158,6 +159,15 @@ class NormaliseStage:
         """Everything taken so far is durable and acknowledged."""
         while self._settling is not None and not self._settling.done():
             await asyncio.wait({self._settling})
+
+
+def ticks_to(plan: CompiledPlan, partitions: int) -> dict[int, set[int]]:
+    """Of each partition in which devices log in, the others that get copies of what they say, and so its Ticks."""
+    to: dict[int, set[int]] = {}
+    for cell, others in copied_from(plan).items():
+        at = topics.partition_of(cell, partitions)
+        to.setdefault(at, set()).update({topics.partition_of(other, partitions) for other in others} - {at})
+    return to
 
 
 MOST_FIXES = 1000

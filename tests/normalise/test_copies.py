@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
+from collections.abc import Awaitable
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from agents.normalise import COPIED_TICK_KEY, NormaliseStage, key_of
+from agents.normalise import COPIED_TICK_KEY, NormaliseStage, key_of, ticks_to
 from pipeline.desk.live import LiveState
 from pipeline.model import topics
 from pipeline.model.observation import Tick
 from pipeline.model.times import format_us
-from pipeline.model.wire import ObservationBatch, RawBatch, RawItem, decode_observations, encode_observations
+from pipeline.model.wire import (
+    ObservationBatch,
+    RawBatch,
+    RawItem,
+    decode_observations,
+    encode_observations,
+    encode_raw,
+)
 from pipeline.normalise.normalise import Normalised, Normaliser
-from pipeline.plan.copies import copied_from
 from pipeline.plan.load import load_plan
 from pipeline.plan.model import CompiledPlan
 from pipeline.record.points import Points
 from pipeline.record.write import Taken, Writer
+from pipeline.settings import Settings
 
 T0 = 1_780_000_000_000_000
 N = 24
@@ -84,14 +94,10 @@ def test_a_copy_says_so_on_the_wire(both: CompiledPlan) -> None:
 
 def placed(plan: CompiledPlan, out: Normalised, partition: int) -> list[tuple[str, bool, int]]:
     """(what, a copy, partition) in the order in which the stage sends it."""
-    to: dict[int, set[int]] = {}
-    for cell, others in copied_from(plan).items():
-        at = topics.partition_of(cell, N)
-        to.setdefault(at, set()).update({topics.partition_of(o, N) for o in others} - {at})
-    stage = SimpleNamespace(n=N, _ticks_to=to)
+    stage = SimpleNamespace(n=N, _ticks_to={plan.hash: ticks_to(plan, N)})
     return [
         (key_of(cell, batch).decode(), batch.copy, where)
-        for cell, batch, where in NormaliseStage._placed(stage, out, partition)  # type: ignore[arg-type]
+        for cell, batch, where in NormaliseStage._placed(stage, out, partition, plan)  # type: ignore[arg-type]
     ]
 
 
@@ -107,6 +113,35 @@ def test_ticks_stand_behind_the_copies_wherever_these_went(both: CompiledPlan) -
 def test_a_partition_without_guests_keeps_its_ticks_to_itself(both: CompiledPlan) -> None:
     elsewhere = next(p for p in range(N) if p not in {topics.partition_of(c, N) for c in ("malakand", "hazara")})
     assert placed(both, normalised(both, ticks=1), elsewhere) == [("_tick", False, elsewhere)]
+
+
+class _Topic:
+    """Takes what the stage sends."""
+
+    def __init__(self, sent: list[tuple[str, int]]) -> None:
+        self.sent = sent
+
+    async def send(self, *, key: bytes, value: bytes, partition: int) -> Awaitable[None]:
+        self.sent.append((key.decode(), partition))
+        return asyncio.sleep(0)
+
+
+async def test_after_a_switch_ticks_go_at_once_where_the_new_plan_has_guests(both: CompiledPlan, root: Path) -> None:
+    """The stage goes on as it was started: with a plan of one region, which hands nobody over."""
+    before = load_plan(root / "plans" / "hazara")
+    home, other = topics.partition_of("hazara", N), topics.partition_of("malakand", N)
+    sent: list[tuple[str, int]] = []
+    app: Any = SimpleNamespace(topic=lambda *_, **__: _Topic(sent))
+    stage = NormaliseStage(app, Settings(partitions=N, plan=root / "plans" / "hazara"), before)
+    stage.plans.known[both.hash] = both
+    for number, plan in enumerate((before, both, before)):
+        record = RawBatch(1, "a", plan.hash, [item("e-7-tracker", number)], [Tick(source="a", at_us=T0)])
+        message = SimpleNamespace(partition=home, offset=number)
+        await stage._one(cast("Any", SimpleNamespace(value=encode_raw(record), message=message, ack=lambda: None)))
+    await stage.settled(set())
+    alone = [("hazara", home), ("_tick", home)]
+    shared = [("hazara", home), ("malakand", other), ("_tick", home), (COPIED_TICK_KEY.decode(), other)]
+    assert sent == alone + shared + alone
 
 
 def test_record_and_desk_keep_a_position_once(both: CompiledPlan, tmp_path: Path) -> None:

@@ -198,7 +198,7 @@ def test_a_token_may_do_what_it_is_for_and_nothing_else(influxd: LocalInfluxd, i
 
 def test_the_means_of_a_minute(influxd: LocalInfluxd, influx: Influx, reader: Influx) -> None:
     """The task's own Flux, run by hand: one row a minute and vehicle, also when it runs twice."""
-    minute = NOW_US // 60_000_000 * 60_000_000 - 3 * 60_000_000
+    minute = WallClock().now_us() // 60_000_000 * 60_000_000 - 3 * 60_000_000
     lines = [
         f"positions,region=r,vehicle=mean,device=d,role=escort lat_deg=35.{n},lon_deg=73,speed_mps={n} {(minute + n * 1_000_000) * 1000}"
         for n in range(10)
