@@ -70,6 +70,7 @@ class Consumer(BaseConsumer):
         for topic in wanted:
             await self.log_store.make_topic(topic, self.app.conf.topic_partitions)
         self._topics = wanted
+        self.log_store.want(self._on_records, wanted)
         if self._member is None:
             self._member = groups.this_member(
                 self.app.conf.id, next(_numbers), float(self.app.conf.broker_session_timeout)

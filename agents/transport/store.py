@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from agents.transport.schema import StoreClosedError, UnknownTopicError, connect, prepare
+from agents.transport.schema import MOST_PARTITIONS, StoreClosedError, UnknownTopicError, connect, prepare
 from agents.transport.sweep import sweep
-from agents.transport.wake import Wake
+from agents.transport.wake import ALL, Wake, mask_of
 from agents.transport.writer import Append, Call, Committed, Topic, Transaction, Writer
 from pipeline.clock import WallClock
 from pipeline.model.topics import TopicSpec
@@ -53,7 +53,7 @@ class LogStore:
         self.heads: dict[int, int] = {}
         self._last_id = 0
         self._data_version = -1
-        self._records_arrived: list[Callable[[dict[int, int]], None]] = []
+        self._records_arrived: dict[Callable[[dict[int, int]], None], frozenset[int] | None] = {}
         self._look_for: list[Callable[[], None]] = []
         self._looking: asyncio.TimerHandle | None = None
         self._sweeping: asyncio.Task[None] | None = None
@@ -139,8 +139,10 @@ class LogStore:
 
     def _on_committed(self, done: Committed) -> None:
         """In the writer's thread."""
-        if done.heads or done.groups or done.topics:
+        if done.groups or done.topics:
             self._wake.poke()
+        elif done.heads:
+            self._wake.poke(mask_of({tp // MOST_PARTITIONS for tp in done.heads}))
         try:
             self._loop.call_soon_threadsafe(self._settle, done)
         except RuntimeError:
@@ -172,17 +174,33 @@ class LogStore:
     def listen(self, records: Callable[[dict[int, int]], None], groups: Callable[[], None]) -> None:
         """Call `records` with the new heads (tp: next offset) of what was written, `groups` when a group may have
         changed."""
-        self._records_arrived.append(records)
+        self._records_arrived[records] = None
         self._look_for.append(groups)
+        self._want()
         self._wake.listen(self._loop, self._woken)
 
-    def unlisten(self, records: Callable[[dict[int, int]], None], groups: Callable[[], None]) -> None:
-        self._records_arrived.remove(records)
-        self._look_for.remove(groups)
-
-    def _woken(self) -> None:
+    def want(self, records: Callable[[dict[int, int]], None], topics: Iterable[str]) -> None:
+        """This listener reads these topics alone: writes to others need not wake this process. It still hears of them,
+        within a second. Raises UnknownTopicError."""
+        self._records_arrived[records] = frozenset(self.topic(name).id for name in topics)
+        self._want()
         self._read_news()
-        self._tell_groups()
+
+    def _want(self) -> None:
+        mask = 0
+        for topics in self._records_arrived.values():
+            mask |= ALL if topics is None else mask_of(topics)
+        self._wake.want(mask)
+
+    def unlisten(self, records: Callable[[dict[int, int]], None], groups: Callable[[], None]) -> None:
+        del self._records_arrived[records]
+        self._look_for.remove(groups)
+        self._want()
+
+    def _woken(self, groups: bool) -> None:
+        self._read_news()
+        if groups:
+            self._tell_groups()
 
     def _look(self) -> None:
         """Once a second, in case that a byte was lost; and what has to be done from time to time."""

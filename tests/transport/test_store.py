@@ -12,6 +12,7 @@ import pytest
 from agents.transport import FencedError, LogStore, StoreError, UnknownTopicError
 from agents.transport.address import broker_url, log_directory
 from agents.transport.sweep import TOMBSTONE_US
+from agents.transport.wake import Wake, mask_of
 from pipeline.model.topics import TopicSpec
 
 MINUTE_US = 60_000_000
@@ -79,6 +80,52 @@ async def test_a_lost_wake_up_costs_a_second(store: LogStore) -> None:
 
     await asyncio.get_running_loop().run_in_executor(None, asyncio.run, append_elsewhere())
     await asyncio.wait_for(arrived.wait(), 3)
+
+
+async def test_who_reads_one_topic_sleeps_through_the_others(store: LogStore) -> None:
+    """But hears of a change of groups or topics, and of what is written to its own."""
+    for name in ("mine", "other"):
+        await store.make_topic(name, 1)
+    woken: list[bool] = []
+    other = Wake(store.directory)
+    other.listen(asyncio.get_running_loop(), woken.append)
+    other.want(mask_of([store.topic("mine").id]))
+
+    async def write(topic: str) -> list[bool]:
+        await store.append(topic, 0, None, b"x")
+        await asyncio.sleep(0.05)
+        said, woken[:] = list(woken), []
+        return said
+
+    assert await write("other") == []
+    assert await write("mine") == [False]
+    await store.make_topic("new", 1)
+    await asyncio.sleep(0.05)
+    assert woken == [True]
+    woken.clear()
+    other.want(mask_of([store.topic("mine").id, store.topic("other").id]))
+    assert await write("other") == [False]
+    other.close(asyncio.get_running_loop())
+
+
+async def test_a_listener_that_asks_for_less_still_hears_its_own(store: LogStore) -> None:
+    for name in ("mine", "other"):
+        await store.make_topic(name, 1)
+    heard: list[dict[int, int]] = []
+    store.listen(heard.append, lambda: None)
+    store.want(heard.append, ["mine"])
+    (own_pipe,) = (store.directory / "wake").iterdir()
+    assert own_pipe.name.endswith(f".{mask_of([store.topic('mine').id]):x}")
+
+    async def append_elsewhere(topic: str) -> None:
+        elsewhere = LogStore.acquire(store.directory)
+        await elsewhere.append(topic, 0, None, b"x")
+        await elsewhere.release()
+
+    for topic in ("other", "mine"):
+        await asyncio.get_running_loop().run_in_executor(None, asyncio.run, append_elsewhere(topic))
+    await asyncio.sleep(0.05)
+    assert any(store.topic("mine").tp(0) in heads for heads in heard)
 
 
 async def test_the_pipe_of_a_dead_process_is_removed(store: LogStore) -> None:
