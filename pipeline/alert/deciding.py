@@ -274,6 +274,7 @@ class Decider:
             )  # fmt: skip
             turn.told.append(told)
             if step.transition == "opened":
+                turn.line(step.alert, seq, now_us)
                 self._inhibit(turn, step.alert, now_us)
 
     def _inhibit(self, turn: Turn, source: Alert, now_us: int) -> None:

@@ -37,7 +37,8 @@ CATCH_UP_US = 20 * SECOND
 WINDOW_US = 10 * MINUTE
 ROOM = {"high": 8, "medium": 6, "low": 4}
 """Alerts that may be told in one region within the window before one of this severity is held: with the flood's own line and one that is
-grave that makes ten, what a person can take in ten minutes (EEMUA 191). The lesser ones leave room for the graver."""
+grave that makes ten, what a person can take in ten minutes (EEMUA 191). The lesser ones leave room for the graver. What was read stays read: a line counts as what
+it was when it was told, whatever became of its alert."""
 FLAPS = 3
 """The so-manieth beginning of the same thing within the window is the same alert, which comes and goes."""
 GROUP_US = 10 * MINUTE

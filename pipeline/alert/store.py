@@ -206,8 +206,12 @@ class AlertStore:
 
     def _write(self, turn: Turn) -> None:
         turn.save()
+        if turn.lines:
+            oldest_us = max(line["at_us"] for line in turn.lines.values()) - policy.WINDOW_US
+            turn.tx.execute(t.FORGET_LINES, {"since": oldest_us})
         rows: list[tuple[Any, list[dict[str, Any]]]] = [
             (t.INSERT_EVENT, turn.events),
+            (t.INSERT_LINE, list(turn.lines.values())),
             (t.INSERT_AUDIT, turn.entries),
             (self._upserts["numbers"], [{"name": name, "value": turn.numbers[name]} for name in sorted(turn.changed)]),
             (

@@ -24,12 +24,16 @@ alerts = sa.Table(
     sa.Column("rule", sa.Text, nullable=False, server_default=_EMPTY), sa.Column("subject", sa.Text, nullable=False, server_default=_EMPTY),
     sa.Column("object", sa.Text, nullable=False, server_default=_EMPTY), sa.Column("region", sa.Text, nullable=False, server_default=_EMPTY),
     sa.Column("told", sa.Boolean, nullable=False, server_default=_FALSE),  # not held
-    sa.Column("line", sa.Boolean, nullable=False, server_default=_FALSE),  # one of those that a flood is made of
     sa.Column("opened_us", sa.BigInteger, nullable=False, server_default=_ZERO),
     sa.Column("over_us", sa.BigInteger),  # cleared or closed
     sa.Column("shelved_us", sa.BigInteger), sa.Column("due_us", sa.BigInteger, index=True),
     sa.Column("under", sa.Text, nullable=False, server_default=_EMPTY, index=True),
-    sa.Index("alerts_rule", "rule", "subject", "open"), sa.Index("alerts_line", "line", "opened_us"),
+    sa.Index("alerts_rule", "rule", "subject", "open"),
+)  # fmt: skip
+lines = sa.Table(  # what a flood is made of: each telling of what was not grave then, whatever became of its alert
+    "lines", metadata,
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False), sa.Column("region", sa.Text, nullable=False),
+    sa.Column("at_us", sa.BigInteger, nullable=False), sa.Index("lines_at", "region", "at_us"),
 )  # fmt: skip
 episodes = sa.Table(
     "episodes", metadata,
@@ -82,9 +86,9 @@ ACTIVE = (
     .order_by(alerts.c.opened_us, alerts.c.id)
 )
 SHELVED = sa.select(alerts.c.data).where(*_SAME, alerts.c.shelved_us > _on("now")).order_by(alerts.c.id).limit(1)
-TOLD_SINCE = sa.select(sa.func.count()).where(
-    alerts.c.line, alerts.c.opened_us > _on("since"), alerts.c.region == _on("region")
-)
+TOLD_SINCE = sa.select(sa.func.count()).where(lines.c.at_us > _on("since"), lines.c.region == _on("region"))
+INSERT_LINE = sa.insert(lines)
+FORGET_LINES = sa.delete(lines).where(lines.c.at_us <= _on("since"))
 WARM = (
     sa.select(alerts.c.data)
     .where(*_SAME, alerts.c.told, sa.or_(alerts.c.open, alerts.c.opened_us > _on("since")))

@@ -24,7 +24,7 @@ def row_of(alert: Alert) -> dict[str, Any]:
     return {
         "id": alert.id, "open": not closed, "shelved": shelved, "data": encode(alert), "rule": alert.rule,
         "subject": alert.subject, "object": alert.object, "region": alert.region, "told": not alert.held,
-        "line": not alert.held and not is_grave(alert) and alert.rule not in OWN_RULES, "opened_us": alert.opened_at_us,
+        "opened_us": alert.opened_at_us,
         "over_us": alert.cleared_at_us if alert.cleared_at_us is not None else alert.closed_at_us,
         "shelved_us": alert.shelved_until_us, "due_us": due_us(alert), "under": alert.under,
     }  # fmt: skip
@@ -51,6 +51,7 @@ class Turn:
     unsaved: set[str] = field(default_factory=set)
     leads: set[str] = field(default_factory=set)  # alerts whose followers have changed
     events: list[dict[str, Any]] = field(default_factory=list)
+    lines: dict[str, dict[str, Any]] = field(default_factory=dict)  # by alert: the rows of `tables.lines` to be written
     entries: list[dict[str, Any]] = field(default_factory=list)
     last_audit: tuple[int, bytes] | None = None
     told: list[AlertEvent] = field(default_factory=list)  # in order: what is to be published
@@ -87,8 +88,14 @@ class Turn:
             self.leads.add(lead)
         if alert.held:
             self.quiet[alert.id] = alert.held
+            self.lines.pop(alert.id, None)  # told and held in the same transaction: nobody has read it
         else:
             self.quiet.pop(alert.id, None)
+
+    def line(self, alert: Alert, seq: int, now_us: int) -> None:
+        """It is told, and somebody reads it: in a flood it counts as what it was then. What is grave counts for no flood."""
+        if not is_grave(alert) and alert.rule not in OWN_RULES:
+            self.lines[alert.id] = {"seq": seq, "region": alert.region, "at_us": now_us}
 
     def save(self) -> None:
         """What was put can be asked for from now on."""
@@ -110,8 +117,8 @@ class Turn:
         return found[0] if found else None
 
     def told_since(self, region: str, since_us: int) -> int:
-        self.save()
-        return int(self.tx.execute(t.TOLD_SINCE, {"since": since_us, "region": region}).scalar() or 0)
+        before = int(self.tx.execute(t.TOLD_SINCE, {"since": since_us, "region": region}).scalar() or 0)
+        return before + len([line for line in self.lines.values() if line["region"] == region])
 
     def warm(self, rule: str, subject: str, obj: str, since_us: int) -> list[Alert]:
         """Told, and open or not long ago; the newest first."""

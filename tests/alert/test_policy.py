@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from pipeline.alert.policy import CATCH_UP_US, FLOOD, OUTAGE_US, WINDOW_US
 from pipeline.alert.store import AlertStore
@@ -41,9 +42,7 @@ class Shift:
         return self.say(minute, *(change("begin", e, **more) for e in episodes))
 
     def end(self, minute: float, e: Episode) -> list[AlertEvent]:
-        from msgspec.structs import replace as changed
-
-        return self.say(minute, change("end", changed(e, ended_at_us=at(minute))))
+        return self.say(minute, change("end", structs.replace(e, ended_at_us=at(minute))))
 
     def order(self, minute: float, what: Any, of: Episode, **more: Any) -> list[AlertEvent]:
         n = self._next()
@@ -120,6 +119,32 @@ def test_a_storm_keeps_room_for_what_is_graver(shift: Callable[..., Shift]) -> N
     s.begin(1, *(episode(1, severity="low", subject=f"x{n}") for n in range(50)))
     high = episode(2, severity="high", subject="v7")
     assert edges(s.begin(2, high))[0] == ("opened", "BEGAN")
+
+
+def test_a_line_once_read_counts_whatever_becomes_of_it(shift: Callable[..., Shift]) -> None:
+    """What goes behind its cause later, or grows critical, has been read all the same."""
+    s = shift(**{"device.silent": replace(setting("device.silent"), on_delay_us=0)})
+    quiet = [silent(0, "v7", "high"), silent(0, "v8", "high")]
+    read = [*quiet, *(episode(0, severity="high", subject=f"x{n}") for n in range(5))]
+    s.begin(0, *read)
+    dark = episode(1, severity="high", subject="c", rule="area.blackout")
+    s.begin(1, dark)
+    assert [s.reason(e) for e in quiet] == ["HELD_INHIBITED"] * 2
+    s.say(2, change("amend", structs.replace(read[-1], severity="critical"), revision=2))
+    assert told(s.events) == [e.id for e in (*read, dark)]
+    ninth = episode(3, severity="high", subject="x9")
+    s.begin(3, ninth)
+    assert s.reason(ninth) == "HELD_FLOOD"
+    s.begin(11, later := episode(11, severity="high", subject="x10"))
+    assert s.reason(later) == "", "ten minutes later there is room"
+
+
+def test_what_is_told_and_held_in_one_breath_takes_no_room(shift: Callable[..., Shift]) -> None:
+    s = shift(**{"device.silent": replace(setting("device.silent"), on_delay_us=0)})
+    dark = episode(0, severity="high", subject="c", rule="area.blackout")
+    s.begin(0, silent(0, "v7", "high"), silent(0, "v8", "high"), dark)
+    s.begin(1, *(many := [episode(1, severity="high", subject=f"x{n}") for n in range(8)]))
+    assert [s.reason(e) for e in many] == [*[""] * 7, "HELD_FLOOD"]
 
 
 def test_when_a_flood_abates_what_is_still_there_is_told_the_gravest_first(shift: Callable[..., Shift]) -> None:
@@ -208,8 +233,8 @@ def test_an_sos_is_never_held_whatever_else_goes_on(shift: Callable[..., Shift])
 # ---- what makes another needless ---------------------------------------------------------------------------------------------------
 
 
-def silent(minute: float, vehicle: str) -> Episode:
-    return episode(minute, severity="medium", subject=f"{vehicle}-d0", obj=vehicle, rule="device.silent")
+def silent(minute: float, vehicle: str, severity: str = "medium") -> Episode:
+    return episode(minute, severity=severity, subject=f"{vehicle}-d0", obj=vehicle, rule="device.silent")
 
 
 def test_a_blackout_speaks_for_the_silence_of_its_cell(shift: Callable[..., Shift]) -> None:
