@@ -11,6 +11,7 @@ import pytest
 
 from agents.transport import FencedError, LogStore, StoreError, UnknownTopicError
 from agents.transport.address import broker_url, log_directory
+from agents.transport.store import NEWS
 from agents.transport.sweep import TOMBSTONE_US
 from agents.transport.wake import Wake, mask_of
 from pipeline.model.topics import TopicSpec
@@ -80,6 +81,11 @@ async def test_a_lost_wake_up_costs_a_second(store: LogStore) -> None:
 
     await asyncio.get_running_loop().run_in_executor(None, asyncio.run, append_elsewhere())
     await asyncio.wait_for(arrived.wait(), 3)
+
+
+async def test_looking_for_news_costs_the_same_however_long_the_log(store: LogStore) -> None:
+    (plan,) = store.query(f"explain query plan {NEWS}", (5,))[:1]
+    assert "INTEGER PRIMARY KEY (rowid>?)" in plan[3]
 
 
 async def test_who_reads_one_topic_sleeps_through_the_others(store: LogStore) -> None:
