@@ -194,7 +194,7 @@ def _follow(alert: Alert, change: Change, words: Words, now_us: int, joins: str,
         new = msgspec.structs.replace(new, shelved_until_us=None)
     if new != alert or change.kind == "amend":
         if grave(new.severity, alert.severity):
-            steps.append(Step("grew", "GRAVER", next_revision(new)))
+            steps.append(_graver(new, "GRAVER"))
         elif change.kind == "amend" or reopened:
             steps.append(Step("amended", "BEGAN_AGAIN" if reopened else "AMENDED", next_revision(new)))
         if steps:
@@ -205,14 +205,12 @@ def _follow(alert: Alert, change: Change, words: Words, now_us: int, joins: str,
 
 
 def _joined(alert: Alert, new: Alert, e: Episode, joins: str, now_us: int, off_us: int) -> list[Step]:
-    """It has begun again while its alert was still warm: who has taken that keeps it."""
+    """It has begun again while its alert was still warm: who has taken that keeps it, unless it is graver now."""
     new = msgspec.structs.replace(
         new, chattering=alert.chattering or joins == "FLAPPING", cleared_at_us=None, closed_at_us=None, clears_us=None
     )
     graver = grave(new.severity, alert.severity)
-    if graver and alert.closed_at_us is not None:
-        new = msgspec.structs.replace(new, acknowledged_at_us=None, acknowledged_by=None)
-    step = Step("grew" if graver else "amended", "GRAVER" if graver else joins, next_revision(new))
+    step = _graver(new, "GRAVER") if graver else Step("amended", joins, next_revision(new))
     return [step, *(_ending(step.alert, now_us, off_us) if e.ended_at_us is not None else [])]
 
 
@@ -225,6 +223,14 @@ def _ending(alert: Alert, now_us: int, off_us: int) -> list[Step]:
         return []
     waits = msgspec.structs.replace(alert, clears_us=now_us + wait_us, revision=alert.revision + 1)
     return [Step("amended", "OFF_DELAY", waits)]
+
+
+def _graver(alert: Alert, reason: str) -> Step:
+    """Whoever took it took a lesser one: it needs somebody again, and its step says who had it."""
+    if alert.closed_at_us is not None or alert.acknowledged_at_us is None:
+        return Step("grew", reason, next_revision(alert))
+    new = msgspec.structs.replace(alert, acknowledged_at_us=None, acknowledged_by=None, realarm_us=None)
+    return Step("grew", reason, next_revision(new), alert.acknowledged_by or "")
 
 
 def next_revision(alert: Alert) -> Alert:
@@ -285,12 +291,11 @@ def _retracted(alert: Alert, episode: str, now_us: int) -> list[Step]:
 def speaking_for(lead: Alert, count: int, others: str, gravest: str) -> list[Step]:
     """It is told for `count` held ones, the gravest of them so grave ("": that is no matter of its own)."""
     new = msgspec.structs.replace(
-        lead, count=count, others=others, of_others=gravest, severity=graver_of(lead.severity, gravest),
-        revision=lead.revision + 1,
-    )  # fmt: skip
+        lead, count=count, others=others, of_others=gravest, severity=graver_of(lead.severity, gravest)
+    )
     if new.severity == "critical":
         new = msgspec.structs.replace(new, shelved_until_us=None)
     if grave(new.severity, lead.severity):
-        return [Step("grew", "GRAVER_IN_GROUP", new)]
+        return [_graver(new, "GRAVER_IN_GROUP")]
     same = (count, others, gravest) == (lead.count, lead.others, lead.of_others)
-    return [] if same else [Step("amended", "SPEAKS_FOR_OTHERS", new)]
+    return [] if same else [Step("amended", "SPEAKS_FOR_OTHERS", next_revision(new))]

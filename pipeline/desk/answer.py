@@ -102,7 +102,7 @@ async def take(token: Token, request: Request, s: Desk) -> HTMLResponse:
         return _page(*_about(alert), _said(taken))
     s.audit.write(officer, "link_acknowledge", alert_id, address_of(request))
     command = Command(
-        version=1, id=hashlib.blake2b(b"link" + token.encode(), digest_size=12).hexdigest(), what="acknowledge",
+        version=1, id=hashlib.blake2b(f"link{token}/{alert['revision']}".encode(), digest_size=12).hexdigest(), what="acknowledge",
         alert_id=alert_id, by=officer, at_us=s.clock.now_us(), text="by link",
     )  # fmt: skip
     try:

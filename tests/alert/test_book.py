@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from pipeline.alert.acts import OUTCOMES, on_command, on_time
-from pipeline.alert.book import Decision, on_change
+from pipeline.alert.book import Decision, on_change, speaking_for
 from pipeline.model.alert import Alert
 from pipeline.model.episode import Change
 from tests.alert.builders import HOUR, WORDS, alert, at, change, command, episode, sos
@@ -45,6 +45,7 @@ CHANGES: list[tuple[str, list[Alert], Change, list[tuple[str, str]], str]] = [
     ("grows", [alert()], change("amend", episode(severity="high")), [("grew", "GRAVER")], ""),
     ("grows to the gravest", [alert()], change("amend", episode(severity="critical")), [("grew", "GRAVER")], ""),
     ("grows and ends", [alert()], change("end", episode(ended=4, severity="high")), [("grew", "GRAVER"), ("cleared", "ENDED")], ""),
+    ("grows and ends, acknowledged", [alert(**ACKED)], change("end", episode(ended=4, severity="high")), [("grew", "GRAVER"), ("cleared", "ENDED")], ""),
     ("becomes less grave", [alert()], change("amend", episode(severity="low")), [("amended", "AMENDED")], ""),
     ("is dated anew", [alert()], change("amend", LATER, E), [("amended", "AMENDED")], ""),
     ("ends", [alert()], change("end", ENDED), [("cleared", "ENDED")], ""),
@@ -76,6 +77,29 @@ def test_what_an_episode_does(known: list[Alert], what: Change, taken: list[tupl
     decision = decide(known, what)
     assert edges(decision) == taken
     assert decision.held == held
+
+
+@pytest.mark.parametrize("reason", ["GRAVER", "GRAVER_IN_GROUP", "FLAPPING"])
+def test_an_acknowledgement_is_lost_when_it_grows_graver(reason: str) -> None:
+    taken = alert(**ACKED, owner="amina", realarm_us=NOW + HOUR)
+    graver = episode(5, severity="critical")
+    if reason == "GRAVER_IN_GROUP":
+        (step,) = speaking_for(taken, 1, "Also v2", "critical")
+    else:
+        joins = reason if reason == "FLAPPING" else ""
+        what = change("begin", graver) if joins else change("amend", episode(severity="critical"))
+        (step,) = on_change([taken], what, None, "r", WORDS, NOW, joins).steps
+    assert (step.transition, step.alert.severity, step.detail) == ("grew", "critical", "amina")
+    assert (step.alert.acknowledged_at_us, step.alert.acknowledged_by, step.alert.realarm_us) == (None, None, None)
+    assert (step.alert.owner, step.alert.revision) == ("amina", taken.revision + 1)
+
+
+def test_an_acknowledgement_stays_when_it_grows_no_graver() -> None:
+    for severity in ("medium", "low"):
+        (step,) = on_change(
+            [alert(**ACKED)], change("amend", episode(severity=severity, peak=5.0)), None, "r", WORDS, NOW
+        ).steps
+        assert step.alert.acknowledged_by == "amina"
 
 
 # the alert, what a person does, the edges taken, the reason refused

@@ -368,7 +368,7 @@ class Book(RuleBasedStateMachine):
 
     @invariant()
     def life_moves_along_allowed_edges(self) -> None:
-        """I4; an acknowledgement is lost only when what was closed comes back: graver, or not over after all."""
+        """I4; an acknowledgement is lost only when it grows graver, or when what was closed is not over after all."""
         last: dict[str, Any] = {}
         back: set[str] = set()
         for event in self.events:
@@ -389,6 +389,9 @@ class Book(RuleBasedStateMachine):
                     assert a.closed_at_us == before.closed_at_us, "closed is closed"
             if event.transition == "realarmed":
                 assert before.acknowledged_by == event.detail, "it says who had it"
+                back.add(a.id)
+            if event.transition == "grew" and a.closed_at_us is None:
+                assert a.acknowledged_at_us is None, "whoever took it took a lesser one"
                 back.add(a.id)
             if event.transition in ("acknowledged", "closed"):
                 back.discard(a.id)

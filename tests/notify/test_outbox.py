@@ -82,6 +82,23 @@ def test_what_grew_graver_is_told_again_at_its_new_revision(stage: Opens) -> Non
     assert [(r["revision"], r["state"]) for r in s.rows()] == [(0, "cancelled"), (1, "pending")]
 
 
+@pytest.mark.parametrize("severity", ["critical", "high"])
+def test_what_somebody_had_taken_and_grew_graver_climbs_again(stage: Opens, severity: str) -> None:
+    s = stage()
+    s.opens(1, E)
+    assert [t.repeat for t in went(s, 1, Sent(""))] == [False]
+    s.orders(2, "acknowledge", E)
+    assert [
+        (e.transition, e.detail) for e in s.changes(3, change("amend", episode(severity=severity), E, revision=2))
+    ] == [("grew", "amina")]
+    (again,) = went(s, 3, Sent(""))
+    assert (again.person, again.message.severity, again.message.revision, again.repeat) == ("amina", severity, 2, False)
+    s.time(8)
+    assert s.told() == ["bilal"], "until somebody takes that"
+    s.orders(9, "acknowledge", E)
+    assert s.told() == []
+
+
 def test_a_corrected_detail_pages_nobody(stage: Opens) -> None:
     s = stage()
     s.opens(1, E)

@@ -15,13 +15,14 @@ const WHY = {
 function answer(s) {
   if (s.transition === 'told') return [t(WHY[s.reason] || 'told'), s.detail];
   if (s.transition === 'escalated') return [t(WHY[s.reason] || 'next'), s.detail];
+  if (s.transition === 'grew') return [t('took what was less grave: asked again'), t(who(s.detail))];
   if (s.transition === 'realarmed') return [t('asked again'), t(who(s.detail))];
   return [t(s.transition === 'acknowledged' ? 'answered' : 'has it now'), t(who(s.transition === 'handed_over' ? s.detail : s.actor))];
 }
 
 /** @param {any[]} timeline @returns {any[]} */
 export function toldRows(timeline) {
-  const lines = timeline.filter((s) => ['told', 'escalated', 'acknowledged', 'handed_over', 'realarmed'].includes(s.transition));
+  const lines = timeline.filter((s) => (s.transition === 'grew' && s.detail) || ['told', 'escalated', 'acknowledged', 'handed_over', 'realarmed'].includes(s.transition));
   if (!lines.length) return [el('h3', {}, t('WHO WAS TOLD, WHO ANSWERED')), el('p', { class: 'dim' }, t('Nobody yet, beside this desk.'))];
   return [el('h3', {}, t('WHO WAS TOLD, WHO ANSWERED')), el('table', { id: 'told' }, lines.map((s) => {
     const [what, whom] = answer(s);
