@@ -7,6 +7,7 @@ its own, writes to InfluxDB beside it, so that an InfluxDB that is away delays n
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import os
 import random
@@ -20,6 +21,7 @@ from typing import Any, cast
 import faust
 import msgspec
 from aiokafka.errors import KafkaError  # type: ignore[import-untyped]  # it ships no types
+from sqlalchemy.exc import DBAPIError
 
 from agents.transport import RAW_RECORDS, end_offset, make_app, on_assigned, on_revoked, read_topic, seek
 from pipeline.clock import Clock, scaled_clock
@@ -27,11 +29,12 @@ from pipeline.model import topics
 from pipeline.model.alert import decode_event
 from pipeline.model.episode import Change, decode_changes
 from pipeline.model.wire import RawItem, Reject, WireError, decode_observations, decode_reject, encode_reject
+from pipeline.notify.figures import Watch
 from pipeline.plan.model import CompiledPlan
 from pipeline.record.health import Health
 from pipeline.record.influx import AwayError, Influx, MisconfiguredError, SetAside, is_influx, place_of, read_token
 from pipeline.record.pending import Pending
-from pipeline.record.points import Points
+from pipeline.record.points import Points, notify_line
 from pipeline.record.schema import SYSTEM_BUCKET
 from pipeline.record.tables import path_of
 from pipeline.record.write import Taken, Writer
@@ -177,6 +180,7 @@ class InfluxSink:
         self.points = Points(plan)
         self.pending = Pending()
         self.health = Health(settings.var)
+        self.watch = Watch(settings.alert_url)
         self._host = socket.gethostname()
         self._thread = ThreadPoolExecutor(1, "influx")
         self._epochs: dict[int, int] = {}
@@ -222,6 +226,7 @@ class InfluxSink:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._in_thread(self.influx.close)
+        await self._in_thread(self.watch.close)
         self._thread.shutdown()
 
     async def revoked(self, _: set[Any]) -> None:
@@ -356,9 +361,19 @@ class InfluxSink:
             await asyncio.sleep(HEALTH_EVERY_S)
             try:
                 lines = self.health.lines(self._host, self.clock.now_us(), await self._backlog())
+                lines += await self._in_thread(self._telling)
                 await self._in_thread(partial(self.influx.write, SYSTEM_BUCKET, lines))
             except (OSError, KafkaError) as error:  # an outage: what is recorded waits for its end, and so does this
                 log.debug("no word on how the record is doing: %s", error)
+
+    def _telling(self) -> list[str]:
+        """None while the outbox cannot be read: the watchdog hears that as well."""
+        now_us = self.clock.now_us()
+        try:
+            return [notify_line(self._host, now_us, dataclasses.asdict(self.watch.figures(now_us)))]
+        except DBAPIError as error:
+            log.debug("no word on how telling goes: %s", error.orig)
+            return []
 
     async def _backlog(self) -> int:
         """Records that wait in the log, over all our partitions."""

@@ -19,6 +19,7 @@ from dashboards.model import (
 )
 
 STALE: tuple[Step, ...] = ((None, GREY), (10, RED))
+UNTOLD: tuple[Step, ...] = ((None, GREY), (60, RED))
 ANY_RED: tuple[Step, ...] = ((None, GREY), (1, RED))
 DESK = ("Open at the desk to acknowledge", "/?alert=${__data.fields.alert}")
 
@@ -193,9 +194,20 @@ SITES = Dashboard(
 RESPONSE = Dashboard(
     "rahdar-response", "Response", "How long people took, and what alerts turned out to be.", (REGION,),
     (
-        Panel("Acknowledged, half within", "From opening to a person's answer.", "barchart", ("acknowledge-median",), 8, 7, unit="s", decimals=0),
-        Panel("Acknowledged, nine in ten within", "From opening to a person's answer.", "barchart", ("acknowledge-p90",), 8, 7, unit="s", decimals=0),
-        Panel("Within the plan's time", "Share of what was acknowledged.", "stat", ("in-time",), 8, 7, unit="percentunit", steps=((None, RED), (0.9, ORANGE), (0.99, GREY))),
+        Panel("Told, nine in ten within", "From opening to a channel's word that the first person was told.", "barchart", ("told-p90",), 6, 7, unit="s", decimals=0),
+        Panel("Answered, half within", "From opening to a person's answer.", "barchart", ("acknowledge-median",), 6, 7, unit="s", decimals=0),
+        Panel("Answered, nine in ten within", "From opening to a person's answer.", "barchart", ("acknowledge-p90",), 6, 7, unit="s", decimals=0),
+        Panel("Within the plan's time", "Share of what was answered.", "stat", ("in-time",), 6, 7, unit="percentunit", steps=((None, RED), (0.9, ORANGE), (0.99, GREY))),
+        Panel(
+            "From alert to answer", "Each alert: told to the first person, answered by one. Not yet, OVERDUE: as long as it has been. Red: a minute untold, five unanswered.",
+            "table", ("answer-log",), 24, 11,
+            columns={
+                "opened": Column("Opened", "dateTimeAsIso", 165), "severity": SEVERITY_COLUMN, "subject": Column("Subject", width=80),
+                "told": Column("Told", width=95), "told_s": Column("After", "s", 80, red_above=60), "answer": Column("Answered", width=95),
+                "answered_s": Column("After", "s", 80, red_above=300), "actor": Column("By", width=90), "allowed_s": Column("Allowed", "s", 80),
+                "text": Column("What, where, since when"),
+            },
+        ),
         Panel(
             "What people did", "Newest first; red where nobody answered within five minutes.", "table", ("response-log",), 14, 11,
             columns={
@@ -212,22 +224,52 @@ RESPONSE = Dashboard(
     time_from="now-7d", refresh="1m",
 )  # fmt: skip
 
+COMPLIANCE = Dashboard(
+    "rahdar-compliance", "Compliance", "Do movements keep to their orders, and are patrols on the road?", (REGION,),
+    (
+        Panel("Off orders now", "Movements' and areas' rules that are broken at this moment, watched ones (shadow) too.", "stat", ("off-orders-now",), 4, 5, unit="none", steps=((None, GREY), (1, ORANGE))),
+        Panel("Patrols heard", "In the last ten minutes.", "stat", ("patrols-live",), 4, 5, unit="none", steps=((None, RED), (1, GREY))),
+        Panel("Off orders began", "In each ten minutes, by rule.", "timeseries", ("off-orders-rate",), 16, 8, unit="short", draw="bars", stacked=True, legend="${__field.labels.rule}"),
+        Panel(
+            "Off orders", "By who and rule: off the road, stopped where no stop is planned, apart, without escort, where or away from where an area's rule wants it. Began in this time.",
+            "table", ("off-orders",), 12, 12,
+            columns={
+                "subject": Column("Who", width=90), "rule": Column("Rule", width=160), "mode": Column("Mode", width=80),
+                "times": Column("Times", width=70), "goes_on": Column("Go on", width=70), "off_s": Column("Together", "s", 100),
+                "longest_s": Column("Longest", "s", 100),
+            },
+        ),
+        Panel(
+            "Patrols", "The least driven first, by their own speed. Which did not report at all is not here.", "table", ("patrols",), 12, 12,
+            columns={
+                "vehicle": Column("Patrol", width=90), "heard_s": Column("Heard for", "s", 110), "driven_s": Column("Drove for", "s", 110),
+                "driven_km": Column("Drove", "lengthkm", 100), "last": Column("Last heard", "dateTimeAsIso", 170),
+            },
+        ),
+        Panel("Patrols on the road", "In each five minutes: heard, and of those that drove.", "timeseries", ("patrols-moving",), 24, 7, unit="short", legend="${__field.labels.patrols}"),
+    ),
+    time_from="now-12h", refresh="1m",
+)  # fmt: skip
+
 PIPELINE = Dashboard(
     "rahdar-pipeline", "Pipeline health", "Are we well ourselves? Rate, errors, duration; then the machine.", (REGION,),
     (
-        DATA_AGE, LAG,
-        Panel("Set aside", "Points that InfluxDB would not take, since the record started.", "stat", ("set-aside",), 4, 4, unit="none", steps=ANY_RED),
-        Panel("Disk left", "Of the disk that the record lives on.", "stat", ("disk",), 4, 4, unit="percent", steps=((None, RED), (10, ORANGE), (20, GREY)), decimals=0),
-        Panel("Vehicles heard", "In the last two minutes.", "stat", ("vehicles-live",), 4, 4, unit="none"),
-        BUDGET,
+        replace(DATA_AGE, width=3), replace(LAG, width=3),
+        Panel("Notifier heard", "Seconds since the notifier said that it lives. Red above 60 s: nobody is told.", "stat", ("notifier-age",), 3, 4, unit="s", steps=UNTOLD, decimals=0),
+        Panel("Telling due", "For how long the oldest telling waits that no notifier takes. Red above 60 s.", "stat", ("told-due",), 3, 4, unit="s", steps=UNTOLD, decimals=0),
+        Panel("Set aside", "Points that InfluxDB would not take, since the record started.", "stat", ("set-aside",), 3, 4, unit="none", steps=ANY_RED),
+        Panel("Disk left", "Of the disk that the record lives on.", "stat", ("disk",), 3, 4, unit="percent", steps=((None, RED), (10, ORANGE), (20, GREY)), decimals=0),
+        Panel("Vehicles heard", "In the last two minutes.", "stat", ("vehicles-live",), 3, 4, unit="none"),
+        replace(BUDGET, width=3),
         Panel("Rate", "Positions a second, taken and marked.", "timeseries", ("points-rate",), 8, 8, unit="suffix:/s", legend="${__field.labels.outcome}"),
         Panel("Errors", "Messages a minute that were not taken, by reason.", "timeseries", ("rejects",), 8, 8, unit="short", draw="bars", stacked=True, legend="${__field.labels.reason}"),
         Panel("Duration", "From receiving what decided it to the alert being open.", "timeseries", ("dwell",), 8, 8, unit="s", draw="points", legend="${__field.labels.severity}"),
         Panel("Lag", "The line: 10 s, from where on the wall is red.", "timeseries", ("lag-over-time",), 8, 8, unit="s", steps=STALE, legend="${__field.labels.host}"),
         Panel("Backlog", "Records that wait in the log for the record.", "timeseries", ("backlog",), 8, 8, unit="short", legend="${__field.labels.host}"),
+        Panel("Telling", "Tellings on their way: due and not taken up, being sent, taken by a relay that will report.", "timeseries", ("telling",), 8, 8, unit="short", names={"awaited": "report awaited", "sending": "being sent"}, legend="${__field.labels._field}"),
         Panel("Machine", "Percent used.", "timeseries", ("machine",), 8, 8, unit="percent", names={"cpu_pct": "processor", "memory_pct": "memory"}, legend="${__field.labels._field}"),
         Panel(
-            "Not taken", "The newest, with the reason. They are kept and can be replayed.", "table", ("reject-log",), 24, 8,
+            "Not taken", "The newest, with the reason. They are kept and can be replayed.", "table", ("reject-log",), 16, 8,
             columns={
                 "_time": Column("When", "dateTimeAsIso", 170), "stage": Column("Stage", width=100), "reason": Column("Reason", width=150),
                 "login": Column("Login", width=140), "detail": Column("Detail"), "bytes": Column("Bytes", width=80),
@@ -236,4 +278,4 @@ PIPELINE = Dashboard(
     ),
 )  # fmt: skip
 
-BOARDS = (OVERVIEW, REGIONAL, VEHICLES, CONVOYS, SITES, RESPONSE, PIPELINE)
+BOARDS = (OVERVIEW, REGIONAL, VEHICLES, CONVOYS, SITES, COMPLIANCE, RESPONSE, PIPELINE)

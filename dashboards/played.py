@@ -6,6 +6,7 @@ against them.
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -20,16 +21,20 @@ from pipeline.model.episode import Change, ChangeBatch, Ledger
 from pipeline.model.observation import Fix, Link, Other, Press, Reading, Tick
 from pipeline.model.wire import BatchBuilder, RawItem, Reject
 from pipeline.normalise.files import read_observations
+from pipeline.notify.figures import Watch
+from pipeline.notify.leases import Leases
+from pipeline.notify.outcome import Sent
 from pipeline.plan.model import CompiledPlan
 from pipeline.record.influx import Influx
 from pipeline.record.pending import Pending
-from pipeline.record.points import Points, machine_lines
+from pipeline.record.points import Points, machine_lines, notify_line
 from pipeline.record.schema import SYSTEM_BUCKET
 from simulators.run import native_lines, story_named
 
 SECOND = 1_000_000
 SLICE = 5 * SECOND
 PROCESSING = 350_000
+TELLING = 1_500_000
 SEEN = "ingest@control-room"
 
 
@@ -115,7 +120,9 @@ def play_story(
     everything = sorted((o for o in everything if _when(o) <= now_us), key=_when)
     engine, points, pending = Engine(plan), Points(plan), Pending()
     with tempfile.TemporaryDirectory() as directory:
-        store = AlertStore(f"sqlite:///{directory}/alerts.sqlite", plan, lambda episode: words_for(plan, episode))
+        url = f"sqlite:///{directory}/alerts.sqlite"
+        store = AlertStore(url, plan, lambda episode: words_for(plan, episode))
+        notifier = _Notifier(url)
         try:
             people = _People(store)
             place, offset = 0, 0
@@ -138,12 +145,15 @@ def play_story(
                     for change in changes:
                         pending.put(*points.change(change))
                 events += people.act(min(at + SLICE, now_us))
+                notifier.act(min(at + SLICE, now_us))
+                events += store.take_time(min(at + SLICE + TELLING, now_us), None)
                 told.events += events
                 for event in events:
                     pending.put(*points.alert(event))
-                for line in _health(at, place):
+                for line in (*_health(at, place), notifier.line(at)):
                     pending.put(SYSTEM_BUCKET, line)
         finally:
+            notifier.close()
             store.close()
     for reject in _rejects(start_us, now_us):
         told.rejects += 1
@@ -192,6 +202,26 @@ class _People:
             elif place == 2 and age_us > 20 * SECOND and alert.id not in self._done:
                 out += self._say("close", alert, now_us, outcome="real")
         return out
+
+
+class _Notifier:
+    """Takes up what is due as the sender does; every channel takes everything."""
+
+    def __init__(self, url: str) -> None:
+        self._leases, self._watch, self._sent = Leases(url, "played"), Watch(url), 0
+
+    def close(self) -> None:
+        self._leases.close()
+        self._watch.close()
+
+    def act(self, now_us: int) -> None:
+        for task in self._leases.take(now_us, 100, critical=False):
+            self._leases.done(task, Sent("played"), now_us)
+            self._sent += 1
+        self._leases.alive(now_us, self._sent, 0, 0)
+
+    def line(self, at_us: int) -> str:
+        return notify_line("control-room", at_us, dataclasses.asdict(self._watch.figures(at_us)))
 
 
 def _health(at_us: int, n: int) -> Iterable[str]:

@@ -77,6 +77,8 @@ def rules() -> list[dict[str, Any]]:
     return [
         _rule("rahdar_data_age", "No data", flux("data-age"), "gt", 30.0, "10s", "Ingest has not been heard for more than 30 s: no data is not all quiet"),
         _rule("rahdar_record_lag", "The wall is behind", flux("record-lag"), "gt", 10.0, "30s", "What the dashboards show is more than 10 s old"),
+        _rule("rahdar_notifier", "The notifier is dead", flux("notifier-age"), "gt", 60.0, "10s", "No notifier has said for a minute that it lives: officers are not told"),
+        _rule("rahdar_untold", "Nobody is told", flux("told-due"), "gt", 60.0, "10s", "A telling has been due for more than a minute, and no notifier takes it"),
         _rule("rahdar_set_aside", "Points are set aside", flux("set-aside"), "gt", 0.0, "0s", "InfluxDB refused points; they are among the rejects", "high"),
         _rule("rahdar_disk", "The disk fills", flux("disk"), "lt", 10.0, "1m", "Less than a tenth of the disk is left", "high"),
     ]  # fmt: skip

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from pipeline.notify.message import Message, decode_message
 from pipeline.notify.outcome import Accepted, Outcome, Passing, Permanent, Sent, Unknown
-from pipeline.notify.tables import open_engine, outbox
+from pipeline.notify.tables import notifiers, open_engine, outbox
 
 LEASE_US = 10_000_000
 TRIES = 4
@@ -138,6 +138,13 @@ class Leases:
             values = self._ended("sent", now_us, receipt=why) if delivered else self._other_channel(row, why, now_us)
             tx.execute(sa.update(outbox).where(outbox.c.id == row.id).values(**values))
             return True
+
+    def alive(self, now_us: int, sent: int, failed: int, faults: int) -> None:
+        """Say that we live, and what became of our tries since we began. One row a name, however often we start."""
+        row = {"name": self._name, "at_us": now_us, "sent": sent, "failed": failed, "faults": faults}
+        with self._engine.begin() as tx:
+            if tx.execute(sa.update(notifiers).where(notifiers.c.name == self._name).values(**row)).rowcount == 0:
+                tx.execute(sa.insert(notifiers).values(**row))
 
     def overdue(self, now_us: int) -> int:
         """No report came in time: the next channel, and "repeat". Returns how many."""

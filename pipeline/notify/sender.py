@@ -19,7 +19,7 @@ from pipeline.notify.addresses import Addresses
 from pipeline.notify.channels import Channel
 from pipeline.notify.leases import Leases, Task
 from pipeline.notify.letter import letter_for
-from pipeline.notify.outcome import Outcome, Permanent, Unknown
+from pipeline.notify.outcome import Accepted, Outcome, Permanent, Sent, Unknown
 from pipeline.plan.model import CompiledPlan
 
 log = logging.getLogger("rahdar.notify")
@@ -28,6 +28,7 @@ T = TypeVar("T")
 LOOK_S = 0.1
 RENEW_S = 2.5
 OVERDUE_S = 1.0
+ALIVE_S = 5.0
 LONGEST_SEND_S = 120.0
 AT_ONCE = 8
 AT_ONCE_CRITICAL = 16
@@ -50,7 +51,9 @@ class Sender:
         self._ours: set[str] = set()
         self._reports: deque[tuple[float, str, bool, str]] = deque()
         self._loop = asyncio.get_running_loop()
-        self.faults = 0
+        self.faults = self.sent = self.failed = (
+            0  # of the database; tries that a channel took; tries that it did not, or nobody knows
+        )
 
     async def call(self, call: Callable[[], T]) -> T:
         """On the outbox's own thread."""
@@ -113,6 +116,10 @@ class Sender:
             outcome = await self.send(task)
             now_us = self._clock.now_us()
             await self._patiently(lambda: self._leases.done(task, outcome, now_us))
+            if isinstance(outcome, Sent | Accepted):
+                self.sent += 1
+            else:
+                self.failed += 1
         finally:
             self._ours.discard(task.id)
 
@@ -145,8 +152,9 @@ class Sender:
             return Unknown(type(error).__name__)
 
     async def _keep(self) -> None:
-        """Leases of what takes long, reports that came, reports that did not."""
+        """Leases of what takes long, reports that came, reports that did not, and the word that we live."""
         renewed = overdue = self._loop.time()
+        alive = renewed - ALIVE_S
         while True:
             await self._settle_reports()
             now = self._loop.time()
@@ -158,6 +166,10 @@ class Sender:
                 overdue = now
                 if await self._patiently(lambda n=now_us: self._leases.overdue(n)):  # type: ignore[misc]
                     self.wake()
+            if now - alive >= ALIVE_S:
+                alive = now
+                counts = (self.sent, self.failed, self.faults)
+                await self._patiently(lambda n=now_us, c=counts: self._leases.alive(n, *c))  # type: ignore[misc]
             await asyncio.sleep(LOOK_S)
 
     async def _settle_reports(self) -> None:

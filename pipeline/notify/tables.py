@@ -35,6 +35,12 @@ climbs = sa.Table(
     sa.Column("step", sa.Integer, nullable=False), sa.Column("due_us", sa.BigInteger, nullable=False, index=True),
     sa.Column("began_us", sa.BigInteger, nullable=False),
 )  # fmt: skip
+notifiers = sa.Table(  # each says every few seconds that it lives: a dead one says nothing, and nothing else would tell
+    "notifiers", metadata,
+    sa.Column("name", sa.Text, primary_key=True), sa.Column("at_us", sa.BigInteger, nullable=False),
+    sa.Column("sent", sa.BigInteger, nullable=False), sa.Column("failed", sa.BigInteger, nullable=False),
+    sa.Column("faults", sa.BigInteger, nullable=False),
+)  # fmt: skip
 
 
 def open_engine(url: str) -> tuple[sa.Engine, sa.Engine]:

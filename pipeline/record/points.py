@@ -256,6 +256,8 @@ class Points:
         answered = event.reason == "BY_OPERATOR" and a.acknowledged_at_us == event.at_us  # also who closes it at once
         if event.transition == "acknowledged" or (event.transition == "closed" and answered):
             values["acknowledge_s"] = (event.at_us - a.opened_at_us) / 1e6
+        if event.transition == "told" and event.reason == "RECEIPT":
+            values["told_s"] = (event.at_us - a.opened_at_us) / 1e6
         if event.transition == "closed" and not a.held:  # of a held one nobody was told
             values["close_s"] = (event.at_us - a.opened_at_us) / 1e6
         return bucket_of(region, "events"), line("alerts", tags, values, event.at_us * 1000 + event.seq % 1000)
@@ -275,3 +277,8 @@ def machine_lines(host: str, at_us: int, record: Mapping[str, Any], machine: Map
     """The record's own health, and the machine's."""
     yield line("record", {"host": host}, record, at_us * 1000)
     yield line("machine", {"host": host}, machine, at_us * 1000)
+
+
+def notify_line(host: str, at_us: int, figures: Mapping[str, Any]) -> str:
+    """How telling goes."""
+    return line("notify", {"host": host}, figures, at_us * 1000)

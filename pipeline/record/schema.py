@@ -83,7 +83,7 @@ MEASUREMENTS: tuple[Measurement, ...] = (
             "alert": "str", "subject": "str", "object": "str", "text": "str", "place": "str", "reason": "str",
             "actor": "str", "outcome": "str", "seq": "int", "open": "bool", "active": "bool", "acknowledged": "bool",
             "shelved": "bool", "retracted": "bool", "lat_deg": "float", "lon_deg": "float", "opened_us": "int",
-            "waited_s": "float", "acknowledge_s": "float", "close_s": "float", "respond_within_s": "float",
+            "waited_s": "float", "told_s": "float", "acknowledge_s": "float", "close_s": "float", "respond_within_s": "float",
         },
         "at (the last three digits of the nanoseconds are seq mod 1000: one transaction may carry several)",
     ),
@@ -102,6 +102,15 @@ MEASUREMENTS: tuple[Measurement, ...] = (
         {
             "lag_s": "float", "points": "int", "set_aside": "int", "retries": "int", "write_s": "float",
             "backlog_records": "int",
+        },
+        "the record's clock",
+    ),
+    Measurement(
+        "notify", "system", "How telling goes, as the record reads it from the outbox; `heard_s` since a notifier said that it lives.",
+        {"host": "hosts"},
+        {
+            "due": "int", "oldest_due_s": "float", "sending": "int", "awaited": "int", "heard_s": "float", "sent": "int",
+            "failed": "int", "faults": "int",
         },
         "the record's clock",
     ),

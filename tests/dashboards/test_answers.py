@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dashboards.ask import ask
-from dashboards.boards import BOARDS, CONVOYS, OVERVIEW, PIPELINE, REGIONAL, RESPONSE, SITES, VEHICLES
+from dashboards.boards import BOARDS, COMPLIANCE, CONVOYS, OVERVIEW, PIPELINE, REGIONAL, RESPONSE, SITES, VEHICLES
 from dashboards.model import SEVERITY, Dashboard, Panel
 from dashboards.watchdogs import rules
 from pipeline.record.influx import Influx
@@ -140,6 +140,45 @@ def test_how_long_people_took(wall: Wall) -> None:
     assert number(wall, RESPONSE, "in-time") == 1.0
 
 
+def test_how_long_it_took_until_somebody_was_told(wall: Wall) -> None:
+    """And which alerts nobody has answered: those of the ledger."""
+    first: dict[str, float] = {}
+    for event in wall.played.events:
+        if event.transition == "told" and event.reason == "RECEIPT":
+            first.setdefault(event.alert.id, (event.at_us - event.alert.opened_at_us) / 1e6)
+    last = {e.alert.id: e.alert for e in wall.played.events}
+    (rows,) = answer(wall, RESPONSE, "answer-log")
+    assert first
+    assert sorted(r["told_s"] for r in rows if r["told"] == "told") == pytest.approx(sorted(first.values()))
+    assert len(rows) == len({e.alert.id for e in wall.played.events if e.transition == "opened"})
+    nobody = {a.text: a for a in last.values() if a.acknowledged_at_us is None and not a.held}
+    assert {r["text"]: r["answer"] for r in rows if r["answer"] not in ("late", "in time")} == {
+        text: "OVERDUE" if wall.now_us - a.opened_at_us > a.respond_within_us else "not yet"
+        for text, a in nobody.items()
+    }
+
+
+def test_who_is_off_orders_is_the_ledgers(wall: Wall) -> None:
+    """Who enters its own camp is not."""
+    families = ("route.", "stop.", "convoy.", "escort.", "area.forbidden", "area.left", "area.required")
+    off = [e for e in wall.played.ledger.sorted() if e.rule.startswith(families)]
+    assert number(wall, COMPLIANCE, "off-orders-now") == sum(e.ended_at_us is None for e in off)
+    (rows,) = answer(wall, COMPLIANCE, "off-orders")
+    within = Counter((e.subject, e.rule) for e in off if wall.played.start_us <= e.began_at_us < wall.now_us)
+    assert {(r["subject"], r["rule"]): r["times"] for r in rows} == within
+
+
+def test_the_patrols_are_those_that_reported(wall: Wall) -> None:
+    patrols = {f.vehicle for f in wall.played.fixes if wall.plan.vehicles[f.vehicle].role == "patrol"}
+    (rows,) = answer(wall, COMPLIANCE, "patrols")
+    assert {r["vehicle"] for r in rows} == patrols
+    assert number(wall, COMPLIANCE, "patrols-live") == len(patrols)
+    for row in rows:
+        fixes = sorted((f.seen_at_us, f.speed_mps) for f in wall.played.fixes if f.vehicle == row["vehicle"])
+        drove = sum((b[0] - a[0]) / 1e9 * b[1] for a, b in itertools.pairwise(fixes))
+        assert row["driven_km"] == pytest.approx(drove, abs=0.4), "windows of 10 s at 20 m/s, at both ends"
+
+
 def test_a_sites_last_words_are_the_last(wall: Wall) -> None:
     (rows,) = answer(wall, SITES, "site-last")
     last = {(r.sensor, r.what): r.value for r in wall.played.readings}
@@ -156,25 +195,38 @@ def test_one_vehicle_is_one_vehicle(wall: Wall) -> None:
 # ---- silence is red, not empty ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("query", ["data-age", "record-lag"])
+@pytest.mark.parametrize("query", ["data-age", "record-lag", "notifier-age"])
 @pytest.mark.parametrize(("later_s", "least"), [(0, 0), (8, 5), (12, 10), (40, 30), (7200, 3600)])
 def test_what_is_stale_says_so(wall: Wall, query: str, later_s: int, least: float) -> None:
-    """The record's own gauge goes missing with the record: within a minute of silence it counts as an hour."""
+    """The record's own gauges go missing with the record: within a minute of silence they count as an hour."""
     found = number(wall, PIPELINE, query, wall.now_us + later_s * 1_000_000)
-    if query == "record-lag" and later_s < 60:
+    if query != "data-age" and later_s < 60:
         assert found < 10
     else:
         assert found >= least
 
 
-EMPTY = ["data-age", "record-lag", "open-critical", "open-low", "alarm-budget", "vehicles-live", "set-aside"]
+SILENT = ["data-age", "record-lag", "notifier-age", "told-due"]
+EMPTY = [
+    "data-age",
+    "record-lag",
+    "open-critical",
+    "open-low",
+    "alarm-budget",
+    "vehicles-live",
+    "set-aside",
+    "notifier-age",
+    "told-due",
+    "off-orders-now",
+    "patrols-live",
+]
 
 
 @pytest.mark.parametrize("query", EMPTY)
 def test_a_number_is_there_when_nothing_is(wall: Wall, query: str) -> None:
     """A year from now, nothing is in range: a stat that is empty would read as all quiet."""
     found = number(wall, OVERVIEW, query, wall.now_us + 365 * 86_400_000_000)
-    assert found == (3600 if query in ("data-age", "record-lag") else 0)
+    assert found == (3600 if query in SILENT else 0)
 
 
 @pytest.mark.parametrize("rule", rules(), ids=[r["uid"] for r in rules()])

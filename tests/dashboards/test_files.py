@@ -44,6 +44,7 @@ def test_a_query_names_only_what_record_writes(name: str) -> None:
     assert set(re.findall(r'r\._field == "([a-z_]+)"', text)) <= known
     tags = {t for m in measurements for t in BY_NAME[m].tags}
     made = set(re.findall(r"([a-z_]+): ", text)) | {"_time", "_value", "_field", "_measurement", "name"}
+    made |= set(re.findall(r'columnName: "([a-z_]+)"', text))
     assert set(re.findall(r"\br\.([a-z_]+)", text)) <= known | tags | made
     assert text.count("from(bucket:") == len(re.findall(r"range\(start: (?:-\d+[smhd]|v\.timeRangeStart, stop: v\.timeRangeStop|date\.truncate\(t: v\.timeRangeStart, unit: 1m\), stop: date\.truncate\(t: v\.timeRangeStop, unit: 1m\))\)", text))  # fmt: skip
     assert text.startswith("//"), "a sentence on top says what it asks"

@@ -9,14 +9,26 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from pipeline.clock import Clock
+from pipeline.clock import Clock, SetClock
 from pipeline.notify.addresses import Addresses
 from pipeline.notify.channels import Channel
 from pipeline.notify.leases import Leases
 from pipeline.notify.sender import Sender
 from pipeline.plan.model import CompiledPlan
+from tests.alert.builders import at
 
 SECRET = b"s" * 32
+
+
+class MovingClock(SetClock):
+    """From a minute on it goes with the loop's time."""
+
+    def __init__(self, minute: float) -> None:
+        super().__init__(at(minute))
+        self._began = asyncio.get_running_loop().time()
+
+    def now_us(self) -> int:
+        return super().now_us() + round((asyncio.get_running_loop().time() - self._began) * 1e6)
 
 
 @asynccontextmanager

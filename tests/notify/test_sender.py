@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from pipeline.clock import SetClock
 from pipeline.notify.channels.by_apprise import AppriseChannel
 from pipeline.notify.channels.webhook import WebhookChannel
 from pipeline.notify.leases import Leases, Task
@@ -16,24 +15,13 @@ from pipeline.notify.letter import Letter
 from pipeline.notify.outcome import Outcome
 from tests.alert.builders import at, episode, sos
 from tests.notify.builders import Stage, ladder, manned, officer, post, roster, rung
-from tests.notify.sending import faults, sending
+from tests.notify.sending import MovingClock, faults, sending
 from tests.notify.servers import Hook, Mail, hook
 from tests.waiting import until
 
 Opens = Callable[..., Stage]
 E = sos(0)
 PLAN = manned(roster(ladders=[ladder(rung(0, "owner"))]))
-
-
-class MovingClock(SetClock):
-    """From a minute on it goes with the loop's time."""
-
-    def __init__(self, minute: float) -> None:
-        super().__init__(at(minute))
-        self._began = asyncio.get_running_loop().time()
-
-    def now_us(self) -> int:
-        return super().now_us() + round((asyncio.get_running_loop().time() - self._began) * 1e6)
 
 
 class DiedError(BaseException):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +15,13 @@ import pytest
 from pipeline.model.alert import AlertEvent
 from pipeline.model.observation import Link, Press, Reading, Tick
 from pipeline.model.wire import RawItem, Reject
+from pipeline.notify.figures import Figures
 from pipeline.plan.load import load_plan
 from pipeline.plan.model import CompiledPlan, Convoy, Sensor
 from pipeline.record.convoys import AlongTheRoad
 from pipeline.record.influx import halve, is_influx, place_of, read_token
 from pipeline.record.pending import Pending
-from pipeline.record.points import Lines, Points, fields, machine_lines, tag
+from pipeline.record.points import Lines, Points, fields, machine_lines, notify_line, tag
 from pipeline.record.schema import BY_NAME, MEASUREMENTS, SYSTEM_BUCKET, bucket_of, buckets
 from pipeline.record.tables import path_of
 from tests.alert.builders import alert, at, change, episode
@@ -73,6 +75,7 @@ def test_every_line_says_only_what_the_schema_lists(points: Points) -> None:
     pending.put(*points.change(change("begin", episode(peak=3.0))))
     for transition in ("opened", "acknowledged", "closed"):
         pending.put(*points.alert(event(transition=transition, lat=35.0, lon=73.0)))
+    pending.put(*points.alert(msgspec.structs.replace(event(transition="told"), reason="RECEIPT")))
     rejected = points.reject(Reject(1, "ingest@here", "malformed", "not JSON", RawItem(5, "v1-d0", "t", b"x", at(1))))
     assert rejected
     pending.put(*rejected)
@@ -80,6 +83,7 @@ def test_every_line_says_only_what_the_schema_lists(points: Points) -> None:
     machine = {"cpu_pct": 1.0, "memory_pct": 1.0, "disk_free_pct": 50.0, "disk_free_bytes": 5}
     found = dict(pending.lines())
     found[SYSTEM_BUCKET] += machine_lines("here", at(1), health, machine)
+    found[SYSTEM_BUCKET].append(notify_line("here", at(1), dataclasses.asdict(Figures(0, 0.0, 0, 0, 1.0, 0, 0, 0))))
     told: dict[str, set[str]] = {}
     for bucket, lines in found.items():
         for line in lines:

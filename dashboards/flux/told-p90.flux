@@ -1,0 +1,12 @@
+// Seconds from opening to a channel's word that somebody was told: of each alert the first.
+from(bucket: "rahdar_${region}_events")
+  |> range(start: v.timeRangeStart, stop: v.timeRangeStop)
+  |> filter(fn: (r) => r._measurement == "alerts" and r.transition == "told" and (r._field == "told_s" or r._field == "alert"))
+  |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value")
+  |> filter(fn: (r) => exists r.told_s)
+  |> group(columns: ["severity", "alert"])
+  |> min(column: "told_s")
+  |> group(columns: ["severity"])
+  |> quantile(column: "told_s", q: 0.9, method: "estimate_tdigest")
+  |> group()
+  |> map(fn: (r) => ({severity: r.severity, _value: r.told_s}))
