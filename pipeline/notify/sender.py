@@ -25,7 +25,8 @@ from pipeline.plan.model import CompiledPlan
 log = logging.getLogger("rahdar.notify")
 T = TypeVar("T")
 
-LOOK_S = 0.1
+LOOK_S = 0.5  # what is due now is told by a wake-up; a retry may come half a second late
+REPORTS_S = 0.1
 RENEW_S = 2.5
 OVERDUE_S = 1.0
 ALIVE_S = 5.0
@@ -170,7 +171,7 @@ class Sender:
                 alive = now
                 counts = (self.sent, self.failed, self.faults)
                 await self._patiently(lambda n=now_us, c=counts: self._leases.alive(n, *c))  # type: ignore[misc]
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(REPORTS_S)
 
     async def _settle_reports(self) -> None:
         for _ in range(len(self._reports)):
