@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, cast
@@ -20,6 +19,7 @@ import msgspec
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
+from agents.patiently import patiently
 from agents.transport import RAW_RECORDS, end_offset, on_assigned, on_revoked, read_topic, seek
 from pipeline.alert.lease import LOOK_S, RENEW_S, Lease
 from pipeline.alert.sentence import words_for
@@ -42,7 +42,6 @@ T = TypeVar("T")
 
 STALLED_AFTER_S = 15.0
 LOOK_EVERY_S = 1.0
-RETRY_S = (0.1, 5.0)
 
 
 class AlertStage:
@@ -185,20 +184,16 @@ class AlertStage:
     async def _publish(self, told: list[AlertEvent]) -> None:
         if not told:
             return
-        pause = RETRY_S[0]
-        while True:
-            try:
-                sent = [
-                    await self.alerts.send(key=event.alert.id.encode(), value=encode_event(event), partition=0)
-                    for event in told
-                ]
-                for delivery in sent:
-                    await delivery
-                break
-            except (OSError, ConnectionError, TimeoutError) as error:
-                log.warning("cannot write to %s: %s", topics.ALERTS.name, error)
-                await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, not a secret
-                pause = min(pause * 2, RETRY_S[1])
+
+        async def publish() -> None:
+            sent = [
+                await self.alerts.send(key=event.alert.id.encode(), value=encode_event(event), partition=0)
+                for event in told
+            ]
+            for delivery in sent:
+                await delivery
+
+        await patiently(self.alerts, publish, log)
         self._published = max(self._published, told[-1].seq)
 
     async def _mark_published(self) -> None:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import random
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import faust
 
+from agents.patiently import LONGEST_PAUSE_S, patiently
 from agents.plans import Plans
 from agents.transport import RAW_RECORDS, on_assigned, on_revoked, read_topic, seek
 from pipeline.detect.checkpoint import Recovery
@@ -37,7 +37,6 @@ log = logging.getLogger("rahdar.detect")
 
 CHECKPOINT_S = 1.0  # at most this often, when rows changed
 IDLE_CHECKPOINT_S = 30.0  # when only time went on: a restart replays no more Ticks than these
-RETRY_S = (0.1, 5.0)
 HOT_US = 1_800_000_000  # history in memory; older fixes are read back from the topic when one arrives that late
 FORGET_S = 60.0
 
@@ -135,7 +134,7 @@ class DetectStage:
         """Ingest has it kept before anybody is told of it: it is there, or the log is not."""
         while await self.plans.sought(plan_hash) is None:
             log.error("the content of plan %s is not at hand", plan_hash)
-            await asyncio.sleep(RETRY_S[1])
+            await asyncio.sleep(LONGEST_PAUSE_S)
 
     # ---- the work -----------------------------------------------------------------------------------------------------
 
@@ -217,16 +216,12 @@ class DetectStage:
         log.info("partition %d: read history back from offset %d to %d", owned.partition, start, offset)
 
     async def _deliver(self, topic: faust.TopicT, partition: int, key: bytes, value: bytes | None) -> None:
-        """Until it is durable. An outage is no bad message: try again, with jitter, while the log holds the rest."""
-        pause = RETRY_S[0]
-        while True:
-            try:
-                await (await topic.send(key=key, value=value, partition=partition))
-                return
-            except (OSError, ConnectionError, TimeoutError) as error:
-                log.warning("cannot write to %s: %s", topic, error)
-                await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, not a secret
-                pause = min(pause * 2, RETRY_S[1])
+        """Until it is durable; the log holds the rest meanwhile."""
+
+        async def deliver() -> None:
+            await (await topic.send(key=key, value=value, partition=partition))
+
+        await patiently(topic, deliver, log)
 
     # ---- checkpoints --------------------------------------------------------------------------------------------------
 

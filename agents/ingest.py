@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import random
 import socket
 from collections.abc import Awaitable
 from typing import Any, Protocol, cast
@@ -15,6 +14,7 @@ import faust
 import orjson
 
 from agents.orders import OrderDoor
+from agents.patiently import send_patiently
 from agents.plans import BASE, PLAN, Plans, encode_order, order_key
 from agents.transport import RAW_RECORDS, make_app
 from pipeline.cli import BadInput
@@ -41,7 +41,6 @@ log = logging.getLogger("rahdar.ingest")
 
 ORDER_KEY = b"_order"
 IN_FLIGHT = 8
-RETRY_S = (0.1, 5.0)
 CURSOR_S = 0.25
 """The cursor moves this often: what it lags behind is sent again after a crash, and counts once."""
 
@@ -99,7 +98,7 @@ class IngestStage:
         log.info("the plan is %s from %s on", self.plan.hash, format_us(order.effective_from_us))
 
     async def _keep(self, key: bytes, value: bytes) -> Awaitable[Any]:
-        return await self._sent(self.kept_plans, key, value, 0)
+        return await send_patiently(self.kept_plans, key, value, 0, log)
 
     async def _give(self, item: RawItem) -> list[Awaitable[Any]]:
         """An order goes to everybody, and is kept."""
@@ -138,18 +137,7 @@ class IngestStage:
 
     async def send(self, key: bytes, cell_partition: int, batch: RawBatch) -> Awaitable[Any]:
         """Hand it to the producer, which keeps the order; wait out what stops it."""
-        return await self._sent(self.raw, key, encode_raw(batch), cell_partition)
-
-    @staticmethod
-    async def _sent(topic: faust.TopicT, key: bytes, value: bytes, partition: int) -> Awaitable[Any]:
-        pause = RETRY_S[0]
-        while True:
-            try:
-                return cast("Awaitable[Any]", await topic.send(key=key, value=value, partition=partition))
-            except (OSError, ConnectionError, TimeoutError) as error:
-                log.warning("cannot write to %s: %s", topic, error)
-                await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, not a secret
-                pause = min(pause * 2, RETRY_S[1])
+        return await send_patiently(self.raw, key, encode_raw(batch), cell_partition, log)
 
     async def forward(self) -> None:
         """From the spool into raw, for ever. The cursor follows what is durable there."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import random
 from collections import Counter, deque
 from collections.abc import Awaitable, Iterator
 from dataclasses import replace
@@ -13,6 +12,7 @@ from typing import Any, cast
 
 import faust
 
+from agents.patiently import send_patiently
 from agents.plans import Plans
 from agents.transport import RAW_RECORDS, on_revoked
 from pipeline.model import topics
@@ -35,7 +35,6 @@ log = logging.getLogger("rahdar.normalise")
 
 NORMALISERS = 16  # plans in use at a time; a backlog goes through some
 WINDOW = 64  # records whose output is on its way to the disk
-RETRY_S = (0.1, 5.0)
 
 
 class NormaliseStage:
@@ -79,7 +78,7 @@ class NormaliseStage:
         except WireError as error:
             item = RawItem(event.message.offset, "", topics.RAW.name, event.value, 0)
             value = encode_reject(Reject(1, "normalise", "malformed", str(error), item))
-            sent.append(await self._send(self.rejects, b"normalise", value, partition))
+            sent.append(await send_patiently(self.rejects, b"normalise", value, partition, log))
         else:
             normaliser = await self._of(record.plan_hash)
             out = normaliser.record(record)
@@ -87,11 +86,13 @@ class NormaliseStage:
             for cell, batch, where in self._placed(out, partition, normaliser.plan):
                 for part in parts(batch):
                     sent.append(
-                        await self._send(self.observations, key_of(cell, part), encode_observations(part), where)
+                        await send_patiently(
+                            self.observations, key_of(cell, part), encode_observations(part), where, log
+                        )
                     )
             for reject in out.rejects:
                 key = reject.item.login.encode()
-                sent.append(await self._send(self.rejects, key, encode_reject(reject), partition))
+                sent.append(await send_patiently(self.rejects, key, encode_reject(reject), partition, log))
         self._in_flight.append((event, sent))
         if self._settling is None or self._settling.done():
             self._settling = asyncio.ensure_future(self._settle())
@@ -127,17 +128,6 @@ class NormaliseStage:
         found = self._normalisers[plan_hash] = Normaliser(plan, self.horizon_us)
         self._ticks_to[plan_hash] = ticks_to(plan, self.n)
         return found
-
-    async def _send(self, topic: faust.TopicT, key: bytes, value: bytes, partition: int) -> Awaitable[Any]:
-        """Hand it to the producer, which keeps the order; wait out what stops it."""
-        pause = RETRY_S[0]
-        while True:
-            try:
-                return cast("Awaitable[Any]", await topic.send(key=key, value=value, partition=partition))
-            except (OSError, ConnectionError, TimeoutError) as error:
-                log.warning("cannot write to %s: %s", topic, error)
-                await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, not a secret
-                pause = min(pause * 2, RETRY_S[1])
 
     async def _settle(self) -> None:
         """Acknowledge in order, each record once its output is durable. What cannot be written ends the process."""
