@@ -41,6 +41,7 @@ log = logging.getLogger("rahdar.alert")
 T = TypeVar("T")
 
 STALLED_AFTER_S = 15.0
+UNTAKEN_AFTER_S = 30.0
 LOOK_EVERY_S = 1.0
 
 
@@ -99,7 +100,11 @@ class AlertStage:
             self._renewed_at = loop.time()
             self._store = await self._in_thread(
                 lambda held=token: AlertStore(  # type: ignore[misc]
-                    self.settings.alert_url, self.plan, lambda episode: words_for(self.plan, episode), held
+                    self.settings.alert_url,
+                    self.plan,
+                    lambda episode: words_for(self.plan, episode),
+                    held,
+                    patience_us=round(UNTAKEN_AFTER_S * 1e6 * self.settings.speed),
                 )
             )
 

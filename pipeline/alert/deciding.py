@@ -6,7 +6,7 @@ It knows the plan and is told the time; what else is going on it asks of the `Tu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -33,9 +33,23 @@ from pipeline.model.episode import SEVERITIES, Change, Episode, Severity, episod
 from pipeline.plan.model import CompiledPlan, RuleSetting
 
 EVENT_VERSION = 1
-STALLED = "pipeline.stalled"
+SELF = "pipeline"
 WITH_ITS_LEAD = ("HELD_GROUPED",)
 """Held behind an alert of their own kind: as grave as the gravest of them it is, and with it they are closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Of Rahdar itself: its rule, the number in the database that says since when, and the reasons of its two edges."""
+
+    rule: str
+    number: str
+    begins: str
+    ends: str
+
+
+STALLED = Trouble("pipeline.stalled", "stalled", "NO_TICKS", "TICKS_AGAIN")
+UNTAKEN = Trouble(policy.NOTIFIER, "untaken", "TELLINGS_NOT_TAKEN", "TELLINGS_TAKEN_AGAIN")
 
 
 class Decider:
@@ -218,15 +232,22 @@ class Decider:
 
     # ---- our own ---------------------------------------------------------------------------------------------------------------
 
-    def stalled(self, turn: Turn, since_us: int, now_us: int) -> None:
-        region = next(iter(self.plan.regions), "")
-        setting = self.setting(region, STALLED)
-        if setting is not None and setting.mode != "live":
+    def ours(self, turn: Turn, trouble: Trouble, since_us: int, now_us: int) -> None:
+        """Rahdar itself is in trouble since then, or (0) is not any more."""
+        before = turn.number(trouble.number)
+        if bool(before) == bool(since_us):
             return
-        alert = self.without_episode(STALLED, region, "pipeline", since_us)
-        turn.put_number("stalled", since_us)
-        first = Step("opened", "NO_TICKS", msgspec.structs.replace(alert, opened_at_us=now_us))
-        self.take(turn, [first], "policy", now_us)
+        turn.put_number(trouble.number, since_us)
+        region = next(iter(self.plan.regions), "")
+        setting = self.setting(region, trouble.rule)
+        if since_us and (setting is None or setting.mode == "live"):
+            alert = self.without_episode(trouble.rule, region, SELF, since_us)
+            first = Step("opened", trouble.begins, msgspec.structs.replace(alert, opened_at_us=now_us))
+            self.take(turn, [first], "policy", now_us)
+        elif before:
+            told = turn.get(episode_id(trouble.rule, SELF, "", before))
+            if told is not None and told.cleared_at_us is None:
+                self.take(turn, cleared(told, trouble.ends, now_us), "policy", now_us)
 
     def without_episode(self, rule: str, region: str, subject: str, since_us: int) -> Alert:
         """What the alert stage raises by itself, as it stands when it opens."""

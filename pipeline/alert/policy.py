@@ -23,10 +23,13 @@ MINUTE = 60 * SECOND
 PRESSED = frozenset({"sos.pressed"})
 FLOOD = "alerts.flood"
 DIGEST = "alerts.digest"
-OWN_RULES: dict[str, Severity] = {FLOOD: "high", DIGEST: "low"}
+NOTIFIER = "pipeline.notifier"
+"""Told at the desk alone: of what is not sent no message can tell."""
+OWN_RULES: dict[str, Severity] = {FLOOD: "high", DIGEST: "low", NOTIFIER: "critical"}
 """What the policy tells by itself, and how grave it is."""
 OWN_RESPONSES = {
     FLOOD: "Work from the gravest down. What is held is on record and comes by itself when there is room. Ask for a second pair of hands.",
+    NOTIFIER: "Nobody outside this room hears of any alert. Call by telephone and radio whom the alerts concern; start notify again.",
     DIGEST: "Read what was missed. Ask whoever was on duty whether any of it needs somebody after all.",
 }
 

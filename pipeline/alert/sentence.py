@@ -30,6 +30,7 @@ LEADS = {
     "sensor.tamper": "Somebody tampers with {who}",
     "sensor.disagrees": "{who} and {other} do not agree",
     "pipeline.stalled": "No data is coming in",
+    "pipeline.notifier": "Officers are not being told: no message leaves",
     "alerts.flood": "More alerts than one person can take in",
     "alerts.digest": "Alerts began and ended while none were handled",
     "roster.unreachable": "Nobody can be reached for {who}",

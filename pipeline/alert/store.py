@@ -16,13 +16,14 @@ import sqlalchemy as sa
 
 from pipeline.alert import policy
 from pipeline.alert import tables as t
-from pipeline.alert.book import Words, cleared
-from pipeline.alert.deciding import STALLED, Decider, about, region_of
+from pipeline.alert.book import Words
+from pipeline.alert.deciding import STALLED, UNTAKEN, Decider, about, region_of
 from pipeline.alert.tables import alerts, audit, episodes, events, held, inbox, numbers
 from pipeline.alert.turn import Turn, decode_alert, row_of
 from pipeline.model.alert import Alert, AlertEvent, Command
-from pipeline.model.episode import ChangeBatch, Episode, episode_id
+from pipeline.model.episode import ChangeBatch, Episode
 from pipeline.notify import tables as notify_tables
+from pipeline.notify import untaken
 from pipeline.notify.outbox import Outbox
 from pipeline.people.chain import FIRST_BEFORE, link
 from pipeline.plan.model import CompiledPlan
@@ -41,11 +42,15 @@ class FencedError(Exception):
 class AlertStore:
     """One writer, not thread-safe. `words`: the sentence for an episode. Raises sqlalchemy's errors when the database fails.
 
-    `token`: what the lease gave (`lease.Lease.take`). None: opening it takes it over from whoever had it."""
+    `token`: what the lease gave (`lease.Lease.take`). None: opening it takes it over from whoever had it. `patience_us`: a telling that
+    is due for so long, and that no notifier takes, is an alert (`pipeline.notifier`); None: nobody has to take them."""
 
     def __init__(
-        self, url: str, plan: CompiledPlan, words: Callable[[Episode], Words], token: int | None = None
-    ) -> None:
+        self, url: str, plan: CompiledPlan, words: Callable[[Episode], Words], token: int | None = None,
+        patience_us: int | None = None,
+    ) -> None:  # fmt: skip
+        self._patience_us = patience_us
+        self._watched_from_us: int | None = None
         self.plan = plan
         self._engine = t.make_engine(url)
         older = t.make_tables(self._engine)
@@ -157,24 +162,32 @@ class AlertStore:
             due = list(look.execute(t.DUE, {"now": now_us}).scalars())
             leaderless = [(name, at) for name, at in look.execute(t.LEADERLESS)]
             flood = look.execute(t.ACTIVE, {"rule": policy.FLOOD}).first() is not None
-            stalled = _numbers(look).get("stalled", 0)
+            numbers = _numbers(look)
+            stalled, known_untaken = numbers.get(STALLED.number, 0), numbers.get(UNTAKEN.number, 0)
+            untaken_us = self._untaken_since(look, now_us)
             tellings = self._outbox.waiting(look, now_us)
         if silent_since_us is None and not heard:
             silent_since_us = stalled or None
-        if not (due or leaderless or flood or tellings) and (silent_since_us is None) == (stalled == 0):
+        same = (silent_since_us is None) == (stalled == 0) and (untaken_us == 0) == (known_untaken == 0)
+        if not (due or leaderless or flood or tellings) and same:
             return []
         with self._turn(now_us) as turn:
             self._decider.time(turn, due, leaderless, now_us)
-            if silent_since_us is not None and not stalled:
-                self._decider.stalled(turn, silent_since_us, now_us)
-            elif silent_since_us is None and stalled:
-                alert = turn.get(episode_id(STALLED, "pipeline", "", stalled))
-                if alert is not None and alert.cleared_at_us is None:
-                    self._decider.take(turn, cleared(alert, "TICKS_AGAIN", now_us), "policy", now_us)
-                turn.put_number("stalled", 0)
+            self._decider.ours(turn, STALLED, silent_since_us or 0, now_us)
+            self._decider.ours(turn, UNTAKEN, untaken_us, now_us)
             if tellings:
                 self._decider.take(turn, self._outbox.due(turn, now_us), "policy", now_us)
         return turn.told
+
+    def _untaken_since(self, tx: sa.Connection, now_us: int) -> int:
+        """0: a notifier lives, or has nothing to do. We may have begun before it: it has as long from then."""
+        if self._patience_us is None:
+            return 0
+        if self._watched_from_us is None:
+            self._watched_from_us = now_us
+        if now_us - self._watched_from_us < self._patience_us:
+            return _numbers(tx).get(UNTAKEN.number, 0)
+        return untaken.since(tx, now_us, self._patience_us)
 
     def published(self, seq: int) -> None:
         """Everything up to this event is in the log."""

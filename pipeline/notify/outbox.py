@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pipeline.alert.book import Step
+from pipeline.alert.policy import NOTIFIER
 from pipeline.model.alert import Alert, AlertEvent
 from pipeline.model.episode import SEVERITIES
 from pipeline.notify import digest, unreachable
@@ -90,7 +91,7 @@ class Outbox:
     def _followed(self, turn: Turn, events: Sequence[AlertEvent], quiet: str, now_us: int) -> list[Step]:
         alert = events[-1].alert
         roster = self._plan.rosters.get(alert.region)
-        if roster is None:
+        if roster is None or alert.rule == NOTIFIER:
             return []
         kinds = {event.transition for event in events}
         if "retracted" in kinds:

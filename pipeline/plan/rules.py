@@ -105,6 +105,7 @@ RULES: dict[str, RuleSpec] = {
     }),
     "sos.pressed": RuleSpec(always_live=True),
     "pipeline.stalled": RuleSpec(),
+    "pipeline.notifier": RuleSpec(),
     "roster.unreachable": RuleSpec(),
     "route.reversed": _LATER, "route.late": _LATER, "checkpoint.missed": _LATER, "speed.exceeded": _LATER,
     "movement.unauthorised": _LATER, "position.implausible": _LATER,

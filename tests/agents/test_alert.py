@@ -15,9 +15,11 @@ from pipeline.model import topics
 from pipeline.model.alert import decode_event
 from pipeline.model.observation import Tick
 from pipeline.model.wire import NO_FIXES, ObservationBatch, Placed, encode_observations
+from pipeline.notify.leases import Leases
 from pipeline.settings import Settings
-from tests.alert.builders import WORDS, at, batch, change, episode
+from tests.alert.builders import WORDS, at, batch, change, episode, sos
 from tests.detect.plans import plan, setting
+from tests.notify.builders import manned
 
 MANY = 2100  # more than two pages of what the store gives out at a time
 
@@ -76,3 +78,37 @@ async def test_an_ingest_that_says_it_misses_messages_is_as_good_as_none(
         await app.stop()
         await stage.stopped()
     assert opened is not healthy
+
+
+async def test_tellings_that_no_notifier_takes_are_told_at_the_desk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No notify runs: what the desk reads has a critical alert about that, until one takes what is due."""
+    monkeypatch.setattr("agents.alert.UNTAKEN_AFTER_S", 0.5)
+    monkeypatch.setattr("agents.alert.LOOK_EVERY_S", 0.1)
+    settings = Settings(log_url=f"log://{tmp_path}/log", alert_url=f"sqlite:///{tmp_path}/alert.db", partitions=1)
+    clock = WallClock()
+    before = AlertStore(settings.alert_url, manned(), lambda _: WORDS)
+    before.take_changes([(topics.EPISODES.name, 0, 0, batch(change("begin", sos())))], clock.now_us())
+    before.close()
+    await declare_topics(settings.log_url, topics.ALL, settings.partitions)
+    app = make_app("rahdar-alert", settings.log_url)
+    stage = alert_stage(app, settings, manned(), clock)
+    leases = Leases(settings.alert_url, "n")
+    edges: dict[str, str] = {}
+    await app.start()
+    try:
+        async with asyncio.timeout(20):
+            while "cleared" not in edges:
+                await asyncio.sleep(0.1)
+                async for _, _, event in read_topic(settings.log_url, topics.ALERTS.name, 0):
+                    told = decode_event(event or b"")
+                    if told.alert.rule == "pipeline.notifier":
+                        edges[told.transition] = told.reason
+                if "opened" in edges:
+                    leases.take(clock.now_us(), 10, critical=True)
+    finally:
+        await app.stop()
+        await stage.stopped()
+        leases.close()
+    assert edges == {"opened": "TELLINGS_NOT_TAKEN", "cleared": "TELLINGS_TAKEN_AGAIN"}

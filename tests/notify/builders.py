@@ -73,10 +73,10 @@ def convoyed(of: CompiledPlan, convoy: Convoy, *more: Vehicle) -> CompiledPlan:
 class Stage:
     """The alert stage's store, spoken to in minutes."""
 
-    def __init__(self, file: Path, of: CompiledPlan | None = None) -> None:
+    def __init__(self, file: Path, of: CompiledPlan | None = None, patience_us: int | None = None) -> None:
         self.file = file
         self.url = f"sqlite:///{file}"
-        self.store = AlertStore(self.url, of or manned(), lambda _: WORDS)
+        self.store = AlertStore(self.url, of or manned(), lambda _: WORDS, patience_us=patience_us)
         self._offset = 0
 
     def changes(self, minute: float, *changes: Change) -> list[AlertEvent]:

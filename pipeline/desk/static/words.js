@@ -42,7 +42,7 @@ const SHORT = /** @type {Record<string, string>} */ ({
   'route.deviation': 'off road', 'route.reversed': 'turned back', 'route.late': 'late', 'checkpoint.missed': 'missed a post', 'stop.unscheduled': 'stopped',
   'speed.exceeded': 'too fast', 'area.forbidden': 'forbidden area', 'area.entered': 'entered', 'area.left': 'left', 'area.required': 'not where it must be',
   'convoy.separated': 'stretched', 'escort.missing': 'no escort', 'movement.unauthorised': 'not authorised', 'position.implausible': 'position doubtful',
-  'tracker.silent': 'silent', 'sos.pressed': 'SOS', 'duress.pressed': 'SOS', 'pipeline.stalled': 'blind', 'patrol.overdue': 'patrol overdue',
+  'tracker.silent': 'silent', 'sos.pressed': 'SOS', 'duress.pressed': 'SOS', 'pipeline.stalled': 'blind', 'pipeline.notifier': 'nobody is told', 'patrol.overdue': 'patrol overdue',
 });
 
 /** @param {string} rule */
