@@ -8,7 +8,7 @@ run time. The fit's largest error over the plan's bounds is measured on a finer 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -26,14 +26,14 @@ Floats = npt.NDArray[np.float64]
 @dataclass(frozen=True, slots=True)
 class Projection:
     """`to_xy` takes arrays of latitude and longitude, shape (n,), WGS 84 degrees, and gives x (east) and y (north)
-    in metres."""
+    in metres. Two of the same bounds are equal: the coefficients follow from these."""
 
     lat0: float
     lon0: float
     half_lat: float
     half_lon: float
-    coefficients_x: Floats  # (DEGREE + 1, DEGREE + 1): [i, j] belongs to T_i(lat') T_j(lon')
-    coefficients_y: Floats
+    coefficients_x: Floats = field(compare=False)  # (DEGREE + 1, DEGREE + 1): [i, j] belongs to T_i(lat') T_j(lon')
+    coefficients_y: Floats = field(compare=False)
     definition: str  # PROJ string, for the way back and for other programs
 
     def to_xy(self, lat: npt.ArrayLike, lon: npt.ArrayLike) -> tuple[Floats, Floats]:

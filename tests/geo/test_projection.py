@@ -72,3 +72,8 @@ def test_it_knows_what_it_covers(hazara: Projection, lat: float, lon: float, cov
 def test_bounds_that_make_no_plan_are_refused(bounds: tuple[float, float, float, float]) -> None:
     with pytest.raises(ValueError, match="bounds"):
         fit(*bounds)
+
+
+def test_two_of_the_same_bounds_are_equal_and_of_others_are_not() -> None:
+    assert fit(*HAZARA) == fit(*HAZARA)
+    assert fit(*HAZARA) != fit(72.3, 33.7, 74.7, 36.2)
