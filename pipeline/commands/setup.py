@@ -19,7 +19,7 @@ from pipeline.ingest.authority import Authority, AuthorityError, utc, write_priv
 from pipeline.ingest.credentials import CredentialsError
 from pipeline.ingest.devices import RENEW_BEFORE, Devices, DevicesError
 
-MOSQUITTO, NGINX, GRAFANA, RAHDAR = 1883, 101, 472, 10001
+MOSQUITTO, NGINX, GRAFANA, KAFKA, RAHDAR = 1883, 101, 472, 1000, 10001
 """Users of the containers in docker-compose.yml."""
 FIRST_OPERATOR = "operator"
 TOKENS = {"influx-writer.token": RAHDAR, "influx-reader.token": GRAFANA}
@@ -50,7 +50,12 @@ def setup(directory: Path, hosts: tuple[str, ...], demo: bool, plan: Path) -> No
     """Certificates, passwords and tokens for a deployment. Running it again makes what is missing, renews what runs out, and changes
     nothing else. As root, each file is given to the container that reads it."""
     try:
-        made = [*_devices(directory, hosts), *_web(directory, hosts), *_passwords(directory)]
+        made = [
+            *_devices(directory, hosts),
+            *_stages(directory, hosts),
+            *_web(directory, hosts),
+            *_passwords(directory),
+        ]
         if demo:
             made += _demo(directory, plan)
         for name, user in TOKENS.items():
@@ -105,6 +110,33 @@ def _devices(directory: Path, hosts: tuple[str, ...]) -> Iterator[Path]:
         yield from _copy(broker / "ca.pem", directory / folder / "ca.pem", RAHDAR)
 
 
+def _stages(directory: Path, hosts: tuple[str, ...]) -> Iterator[Path]:
+    """What Kafka and the stages show one another. Of an authority of its own: with the devices' every tracker could write alerts."""
+    now: datetime = utc(WallClock().now_us())
+    broker, ours = _folder(directory / "kafka", KAFKA), _folder(directory / "stages", RAHDAR)
+    authority = Authority(_folder(directory / "kafka-authority", os.geteuid()), now)
+    if not authority.exists():
+        authority.create("Rahdar stages")
+        yield authority.certificate_path
+    names = ("kafka", *hosts)
+    certificate = broker / "server.pem"
+    if not certificate.exists() or _is_due(certificate, authority, names, now):
+        issued = authority.issue_server(names, also_client=True)
+        write_private(certificate, issued.key_pem + issued.certificate_pem)  # one file: as Kafka reads it
+        yield certificate
+    _give(certificate, KAFKA)
+    certificate, key = ours / "stage.pem", ours / "stage.key"
+    if not (certificate.exists() and key.exists()) or _is_due(certificate, authority, (), now):
+        issued = authority.issue("stage")
+        write_private(key, issued.key_pem)
+        write_private(certificate, issued.certificate_pem)
+        yield certificate
+    for path in (certificate, key):
+        _give(path, RAHDAR)
+    for folder, user in ((broker, KAFKA), (ours, RAHDAR)):
+        yield from _copy(authority.certificate_path, folder / "ca.pem", user)
+
+
 def _web(directory: Path, hosts: tuple[str, ...]) -> Iterator[Path]:
     """A certificate for people's browsers, of an authority of its own: who trusts it trusts no device. A certificate that is there
     and is of another authority, a public one, stays."""
@@ -131,8 +163,8 @@ def _is_due(path: Path, authority: Authority, hosts: tuple[str, ...], now: datet
     ours = x509.load_pem_x509_certificate(authority.certificate_path.read_bytes())
     if found.issuer != ours.subject:
         return False
-    names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    known = {str(name.value) for name in names}
+    names = [e.value for e in found.extensions if isinstance(e.value, x509.SubjectAlternativeName)]
+    known = {str(name.value) for several in names for name in several}
     soon: timedelta = RENEW_BEFORE
     return not set(hosts) <= known or found.not_valid_after_utc - now < soon
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from pipeline.doctor.finding import Finding, fault, note, ok
 from pipeline.ingest.acl import SHARDS
 from pipeline.ingest.bridge import parse_address
+from pipeline.kafka_url import is_kafka, kafka_place
 from pipeline.settings import Settings
 
 SOON = timedelta(days=30)
@@ -90,6 +92,9 @@ def _mentioned(s: Settings) -> list[Path]:
     shards = _shards(s)
     named = (s.mqtt_tls_ca_file, s.mqtt_tls_cert_file, s.notify_cert_file, s.tak_ca_file, s.tak_cert_file)
     found = [path for one in named for path in _each(one, shards)]
+    if is_kafka(s.log_url):
+        with suppress(ValueError):  # a URL that says nothing is the settings' fault
+            found += [Path(file) for file in (kafka_place(s.log_url).files or ())[:2]]
     if s.mqtt_tls_ca_file is not None:
         found += [p for name in ("crl.pem", "server.pem") if (p := s.mqtt_tls_ca_file.with_name(name)).exists()]
     return found

@@ -125,10 +125,10 @@ class Authority:
             raise AuthorityError(
                 f"{login[:64]!r} is no login: 1 to 32 of A-Z a-z 0-9 _ - (a slash in it would open topics of others)"
             )
-        return self._issue(login, days, ExtendedKeyUsageOID.CLIENT_AUTH, None)
+        return self._issue(login, days, [ExtendedKeyUsageOID.CLIENT_AUTH], None)
 
-    def issue_server(self, hosts: Sequence[str], days: int = SERVER_DAYS) -> Issued:
-        """The broker's own certificate, for every name and address that devices call it by."""
+    def issue_server(self, hosts: Sequence[str], days: int = SERVER_DAYS, *, also_client: bool = False) -> Issued:
+        """A server's own certificate, for every name and address that it is called by. `also_client`: it calls its fellows as well."""
         names: list[x509.GeneralName] = []
         for host in hosts:
             try:
@@ -139,10 +139,11 @@ class Authority:
                 names.append(x509.DNSName(host))
         if not names:
             raise AuthorityError("the broker needs a name or address that devices call it by")
-        return self._issue(hosts[0][:64], days, ExtendedKeyUsageOID.SERVER_AUTH, x509.SubjectAlternativeName(names))
+        usages = [ExtendedKeyUsageOID.SERVER_AUTH, *([ExtendedKeyUsageOID.CLIENT_AUTH] if also_client else [])]
+        return self._issue(hosts[0][:64], days, usages, x509.SubjectAlternativeName(names))
 
     def _issue(
-        self, name: str, days: int, usage: x509.ObjectIdentifier, names: x509.SubjectAlternativeName | None
+        self, name: str, days: int, usages: Sequence[x509.ObjectIdentifier], names: x509.SubjectAlternativeName | None
     ) -> Issued:
         ca, ca_key = self._load()
         until = min(self.now + timedelta(days=days), ca.not_valid_after_utc)
@@ -154,7 +155,7 @@ class Authority:
             self._begin(subject, ca.subject, key.public_key(), (until - self.now).days)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(sign_certificates=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
         )
         if names is not None:

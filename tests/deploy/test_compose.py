@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.kafka_url import kafka_place
 from tests.deploy.compose import PROFILES, ROOT, ask, config
 
 GIB = 1 << 30
@@ -103,6 +104,21 @@ def test_no_secret_is_in_the_file_or_the_environment(services: dict[str, Any]) -
                 assert str(value).startswith(("/run/secrets/", "/etc/rahdar/")), f"{name}: {key}"
 
 
+@pytest.mark.parametrize("profile", ["full", "demo"])
+def test_kafka_is_spoken_to_over_tls_only(profile: str) -> None:
+    """By every stage, with the files that `rahdar setup` makes and the container mounts."""
+    found = config(profile)["services"]
+    assert found["kafka"]["environment"]["RAHDAR_KAFKA_TLS"] in {v["target"] for v in found["kafka"]["volumes"]}
+    for name in STAGES:
+        place = kafka_place(found[name]["environment"]["RAHDAR_LOG_URL"])
+        assert place.servers == ("kafka:9093",)
+        assert place.files is not None
+        assert {str(Path(file).parent) for file in place.files} <= {v["target"] for v in found[name]["volumes"]}, name
+    tools = kafka_place(config("tools")["services"]["tools"]["environment"]["RAHDAR_LOG_URL"])
+    assert tools.files is not None
+    assert all(file.startswith("/etc/rahdar/secrets/stages/") for file in tools.files)
+
+
 def _below_secrets(path: str) -> str | None:
     folder = f"{ROOT}/deploy/secrets"
     return path.removeprefix(folder).lstrip("/") if path.startswith(folder) else None
@@ -141,9 +157,19 @@ def test_keys_lie_where_only_their_reader_looks(made: Path) -> None:
         if path.suffix in (".key", ".password", ".token") or path.name in ("passwords", "operators.yaml"):
             assert path.stat().st_mode & 0o077 == 0, path
     if os.geteuid() == 0:
-        for folder, user in {"mqtt": 1883, "bridge": 10001, "bridge/0": 10001, "web": 101, "desk": 10001}.items():
+        for folder, user in {
+            "mqtt": 1883,
+            "kafka": 1000,
+            "stages": 10001,
+            "bridge": 10001,
+            "bridge/0": 10001,
+            "web": 101,
+            "desk": 10001,
+        }.items():
             assert (made / folder).stat().st_uid == user
         assert (made / "mqtt" / "ca.key").stat().st_uid == 0, "the broker could sign devices"
+        assert (made / "kafka-authority" / "ca.key").stat().st_uid == 0, "the broker could sign stages"
+    assert {p.name for p in (made / "kafka").iterdir()} == {"ca.pem", "server.pem"}
 
 
 def test_setup_again_changes_nothing(made: Path) -> None:

@@ -83,7 +83,7 @@ class ControlRoom:
         self.secrets = d / "secrets"
         (self.secrets / "mqtt").mkdir(parents=True)
         self.mosquitto = Mosquitto(self.secrets / "mqtt")
-        self.kafka = KafkaServer(d / "kafka")
+        self.kafka = KafkaServer(d / "kafka", tls=self.secrets / "kafka")
         self.influxd = LocalInfluxd(d / "influxd", config=ROOT / "deploy" / "influxdb" / "influxd.yaml")
         self.desk_port = free_port()
         self.nginx = Nginx(d / "nginx", self.desk_port, free_port())
@@ -95,7 +95,7 @@ class ControlRoom:
         for there, here in {
             "mosquitto:8883": f"localhost:{self.mosquitto.port}",
             "mosquitto:8884": f"localhost:{self.mosquitto.password_port}",
-            "kafka:9092": self.kafka.address,
+            "kafka:9093": self.kafka.address,
             "influxdb:8086": f"127.0.0.1:{self.influxd.port}",
             "0.0.0.0:8080": f"127.0.0.1:{self.desk_port}",
             "172.31.253.2": "127.0.0.1",
@@ -105,6 +105,7 @@ class ControlRoom:
             "/etc/rahdar/desk": f"{self.secrets}/desk",
             "/etc/rahdar/notify": f"{self.secrets}/notify",
             "/etc/rahdar/people": f"{self.secrets}/people",
+            "/etc/rahdar/stages": f"{self.secrets}/stages",
             "/run/secrets/influx_writer_token": f"{self.secrets}/influx-writer.token",
             "/run/secrets/demo_passwords": f"{self.secrets}/demo-passwords.json",
             "/var/lib/rahdar": f"{self.directory}/state",
@@ -115,6 +116,11 @@ class ControlRoom:
     def environment(self, name: str) -> dict[str, str]:
         mine = {k: self.here(str(v)) for k, v in self.compose[name]["environment"].items() if k != "NUMBA_CACHE_DIR"}
         return {**{k: v for k, v in os.environ.items() if not k.startswith("RAHDAR_")}, **mine}
+
+    @property
+    def log_url(self) -> str:
+        """Of Kafka, as a stage is told it."""
+        return self.environment("worker")["RAHDAR_LOG_URL"]
 
     def rahdar(self, *words: str, of: str = "desk") -> subprocess.CompletedProcess[str]:
         """A command with a service's settings."""

@@ -79,7 +79,7 @@ async def acknowledge(room: ControlRoom) -> str:
 
 
 async def alerts_of(room: ControlRoom) -> list[AlertEvent]:
-    found = read_topic(room.kafka.url, topics.ALERTS.name, 0)
+    found = read_topic(room.log_url, topics.ALERTS.name, 0)
     return [decode_event(value) async for _, _, value in found if value is not None]
 
 
@@ -108,7 +108,7 @@ class Embedded:
         store = LogStore.acquire(log_directory(self.url))
         try:
             for p in range(PARTITIONS):
-                async for _, key, value in read_topic(self.room.kafka.url, topics.RAW.name, p, end=end[p]):
+                async for _, key, value in read_topic(self.room.log_url, topics.RAW.name, p, end=end[p]):
                     await store.append(topics.RAW.name, p, key, value)
             async with asyncio.timeout(WITHIN_S):
                 while True:
@@ -125,7 +125,7 @@ async def nothing_waits(room: ControlRoom) -> None:
     """Every record of Kafka's has been dealt with by its stage."""
     async with asyncio.timeout(WITHIN_S):
         while True:
-            behind = (await look(room.kafka.url)).behind
+            behind = (await look(room.log_url)).behind
             if not any(behind.values()):
                 return
             await asyncio.sleep(0.5)
@@ -183,8 +183,8 @@ async def tell_and_compare(room: ControlRoom) -> None:
         for service in room.of("ingest"):
             await asyncio.to_thread(service.stop)  # time ends here: what follows compares finished logs
         await nothing_waits(room)
-        end = {p: await end_offset(room.kafka.url, topics.RAW.name, p) for p in range(PARTITIONS)}
-        told = await read_everything(room.kafka.url, PARTITIONS)
+        end = {p: await end_offset(room.log_url, topics.RAW.name, p) for p in range(PARTITIONS)}
+        told = await read_everything(room.log_url, PARTITIONS)
         counts = re.search(r"(\d+) messages sent, (\d+) acknowledged", said)
         assert counts is not None, said
         sent, acked = int(counts[1]), int(counts[2])
