@@ -87,7 +87,8 @@ class Reader:
         if head[:1] in (b"$", b"!"):
             return "nmea"
         lines = [line for line in head.splitlines() if line.strip() and not line.startswith(b"#")]
-        return "nmea" if lines and lines[0][:1] in (b"$", b"!") else "auto"
+        bare = [line for line in lines if not unwrapped(line)[0]]  # a topic before it says more
+        return "nmea" if lines and (lines[0][:1] in (b"$", b"!") or nmea.looks(bare or [b""])) else "auto"
 
     def _message(self, name: str, line: int, payload: bytes) -> Iterator[Outcome]:
         topic, message, received_at_us = unwrapped(payload)
@@ -221,7 +222,7 @@ class Reader:
             if isinstance(sentence, RefusedError):
                 waiting.append(Outcome(name, line, "nmea", "rejected", sentence.reason, sentence.detail))
                 continue
-            kind = getattr(sentence, "sentence_type", "")
+            kind = nmea.kind_of(sentence)
             if kind == "ZDA":
                 calendar.told(nmea.dated(sentence))
             if kind in nmea.POSITIONS and nmea.another(epoch, sentence):

@@ -222,6 +222,11 @@ def test_what_a_sensor_sends_has_this_outcome(form: str, uplink: Any, values: An
         ({"latitude": 35, "longitude": 73, "time": "2004-05-27T20:26:40Z"}, "too_old"),
         ({"battery": 90}, "no_position"),
         ({"position": "tilt"}, "no_position"),
+        ({"Latitude": 35, "Longitude": 73, "LON": "ON", "Date": "2026-05-28", "Time": "9:5:40"}, "accepted"),  # Dragino
+        ({"latitudeDeg": 35, "longitudeDeg": 73, "fixFailed": False}, "accepted"),  # Digital Matter
+        ({"latitudeDeg": 35, "longitudeDeg": 73, "fixFailed": True, "batV": 5.2}, "no_position"),
+        ({"latitude": 35, "longitude": 73, "gnss_fix": False}, "no_position"),
+        ({"latitude": 35, "longitude": 73, "gnss_fix": True}, "accepted"),
     ],
 )
 def test_what_a_tracker_sends_has_this_outcome(form: str, uplink: Any, values: Any, expected: str) -> None:
@@ -236,12 +241,57 @@ def test_a_speed_counts_where_its_unit_is_named(key: str, mps: float | None) -> 
     assert fix.speed_mps == (mps if mps is None else pytest.approx(mps))
 
 
+def sensecap(at_us: int) -> dict[str, Any]:
+    rows = [("Longitude", "73"), ("Latitude", "35"), ("Battery", 90)]
+    entries = [{"type": kind, "measurementValue": value, "timestamp": at_us // 1000} for kind, value in rows]
+    return {"err": 0, "messages": [entries]}
+
+
+@pytest.mark.parametrize(
+    ("values", "fields"),
+    [
+        ({"latitudeDeg": 35, "longitudeDeg": 73, "speedKmph": 36, "headingDeg": 90}, {"speed_mps": 10, "course_deg": 90}),
+        ({"gpsLatitude": 35, "gpsLongitude": 73, "horizontalAccuracy": 12, "age": 16}, {"accuracy_m": 12, "seen_at_us": T0 - 16_000_000}),
+        ({"latitude": 35, "longitude": 73, "age": 16}, {"seen_at_us": T0}),  # of what, it does not say
+        (sensecap(T0 - 90_000_000), {"seen_at_us": T0 - 90_000_000}),
+    ],
+    ids=["Digital Matter", "Abeeway", "an age of something", "SenseCAP"],
+)  # fmt: skip
+def test_what_makers_say_of_a_fix(values: dict[str, Any], fields: dict[str, float]) -> None:
+    fix = observations(record(item(ttn(values, device="v2-d0"), login=GATEWAY, form="ttn")))[0]
+    assert isinstance(fix, Fix) and (fix.lat, fix.lon) == (35, 73)
+    assert {name: getattr(fix, name) for name in fields} == pytest.approx(fields)
+
+
+@pytest.mark.parametrize(
+    ("values", "what", "value"),
+    [
+        ({"DOOR_OPEN_STATUS": "OPEN", "DOOR_OPEN_TIMES": 5, "ALARM": 0, "TIME": "2023-01-01 10:00:00"}, "door", "open"),
+        ({"WATER_LEAK_STATUS": 1, "MOD": 2, "BAT_V": 3.0}, "water", "detected"),
+        ({"leakage_status": "leak", "battery": 99}, "water", "detected"),
+        ({"magnet_status": 1, "battery": 99}, "door", "open"),  # Milesight's own server writes numbers
+        ({"tamper_status": 1}, "tamper", "detected"),
+        ({"motion": 6, "light": 39, "vdd": 3621}, "motion", "detected"),  # Elsys counts
+        ({"occupancy": 2}, "occupancy", "detected"),
+        ({"TamperDetect": True, "Battery_mV": 3100}, "tamper", "detected"),
+        ({"battery_voltage": 3900}, "battery_v", 3.9),
+    ],
+)
+def test_what_makers_say_of_a_sensor(values: dict[str, Any], what: str, value: Any) -> None:
+    reading = observations(record(item(chirpstack(values), login=GATEWAY, form="chirpstack")))[0]
+    assert (reading.what, reading.value) == (what, value)
+
+
 PRESSES = [
     ({"press": "short"}, True), ({"press": "long"}, True), ({"press": "double", "battery": 3}, True),
     ({"button_event": {"status": "short press"}}, True), ({"sos": True}, True), ({"sos": 1}, True), ({"SOS_event": "trigger"}, True),
     ({"panic_button": "pressed"}, True), ({"emergency": "TRUE"}, True), ({"sosAlarm": "Alarm"}, True),
     ({"press": "short", "latitude": "x", "longitude": None}, True),
     ({"ALARM_status": "TRUE", "Latitude": 0, "Longitude": 0}, True),
+    ({"sosFlag": 1, "messageType": "HEARTBEAT"}, True), ({"header": {"sos": True}, "position": {}}, True),  # Abeeway
+    ({"report_type": "Help report"}, True), ({"type": "Alarm", "alarm": "SOS"}, True), ({"eventType": "SOS_ON"}, True),
+    ({"eventType": "SOS_OFF", "battery": 3}, False), ({"sosFlag": 0, "battery": 3}, False),
+    ({"DoorOpen": True, "ButtonPress": True}, False), ({"Occupied": False, "ButtonPress": True}, False),  # MerryIoT: to set it up
     ({"press": "none", "battery": 3}, False), ({"sos": False, "battery": 3}, False), ({"sos": "unknown", "battery": 3}, False),
     ({"sos": 0, "battery": 3}, False), ({"press": None, "battery": 3}, False), ({"ALARM_status": "FALSE", "battery": 3}, False),
 ]  # fmt: skip

@@ -271,3 +271,62 @@ def test_a_wrong_checksum_is_told_in_a_sentence() -> None:
     (reject,) = record(item(sentence(RMC).replace(b"3500", b"3501"), form="nmea")).rejects
     assert reject.detail.startswith("checksum does not match")
     assert "[" not in reject.detail
+
+
+UBLOX = (
+    "GNTXT,01,01,02,u-blox AG - www.u-blox.com",
+    "PUBX,00,202640.00,3500.000,N,07300.000,E,980.1,G3,2.1,2.0,0.1,87.5,0.0,,0.9,1.1,0.7,9,0,0",
+    "GNRMC,202640.00,A,3500.000,N,07300.000,E,010.0,080.0,280526,,,A,V",
+    "GNGNS,202640.00,3500.000,N,07300.000,E,AAN,09,0.9,980.1,-30.0,,,V",
+    "GNGSA,A,3,01,02,03,,,,,,,,,,1.5,0.9,1.2,1",
+    "GNGLL,3500.000,N,07300.000,E,202640.00,A,A",
+    "PMTK010,001",
+    "GNGNS,202641.00,3500.010,N,07300.000,E,AAN,09,0.9,980.1,-30.0,,,V",
+    "GNGNS,202642.00,,,,,NNN,00,99.99,,,,,V",
+)
+
+
+def test_a_receiver_of_several_constellations_with_its_makers_lines_between(tmp_path: Path) -> None:
+    found = read(tmp_path, *map(sentence, UBLOX))
+    assert [(o.line, o.observation.lat) for o in found if isinstance(o.observation, Fix)] == [
+        (6, 35.0),
+        (8, pytest.approx(35 + 0.01 / 60)),
+    ]
+    assert [o.reason for o in found] == [None] * 8 + ["no_position"]
+    first = found[5].observation
+    assert isinstance(first, Fix) and first.speed_mps == pytest.approx(10 * KNOT_MPS) and first.accuracy_m == 4.5
+
+
+def test_a_makers_own_sentence_costs_a_message_nothing() -> None:
+    """It has no sentence type at all."""
+    sent = item(b"\r\n".join(map(sentence, UBLOX[:4])), form="nmea")
+    assert isinstance(only(sent), Fix)
+    assert observations(record(item(sentence("PMTK010,001"), form="nmea"))) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "behind"),
+    [
+        ("", ",1779999600123"),
+        ("2026-05-28 20:26:40.123 ", ""),
+        ("[20:26:40] ", ""),
+        ("NMEA,", ",1779999600123"),
+        ("", "\r"),
+    ],
+)
+def test_what_a_logger_put_around_a_sentence_is_not_read(tmp_path: Path, before: str, behind: str) -> None:
+    lines = [before.encode() + sentence(body) + behind.encode() for body in (RMC, GGA)]
+    found = read(tmp_path, *lines)
+    assert [o.format for o in found] == ["nmea"] * len(found)
+    assert [o.observation.seen_at_us for o in found if isinstance(o.observation, Fix)] == [T0]
+
+
+def test_two_sentences_that_ran_together_are_malformed(tmp_path: Path) -> None:
+    (found,) = read(tmp_path, sentence(RMC) + sentence(GGA))
+    assert found.reason == "malformed"
+
+
+def test_gpspipes_greeting_comes_before_a_log(tmp_path: Path) -> None:
+    found = read(tmp_path, b'{"class":"VERSION","release":"3.22"}', *map(sentence, (RMC, GGA)))
+    assert [o.reason for o in found] == ["malformed", None, None]
+    assert found[2].observation is not None

@@ -30,9 +30,29 @@ def flat(**more: Any) -> bytes:
     return json.dumps({k: v for k, v in body.items() if v is not None}).encode()
 
 
-@pytest.mark.parametrize("payload", [shadow(), flat()])
+def dotted(**more: Any) -> bytes:
+    """As a gateway for many makers writes it."""
+    place = {
+        "latitude": 35.0,
+        "longitude": 73.0,
+        "altitude": 900,
+        "direction": 80,
+        "satellites": 9,
+        "speed": 36,
+        "valid": True,
+    }
+    body = {"ident": "356307042441013", "timestamp": S, "server.timestamp": S + 2.5}
+    return json.dumps(body | {f"position.{key}": value for key, value in (place | more).items()}).encode()
+
+
+def nested(**more: Any) -> bytes:
+    place = {"lat": 35.0, "lng": 73.0, "alt": 900, "angle": 80, "satellites": 9, "speed": 36}
+    return json.dumps({"imei": "356307042441013", "timestamp": MS, "priority": 0, "gps": place | more}).encode()
+
+
+@pytest.mark.parametrize("payload", [shadow(), flat(), dotted(), nested()])
 def test_a_record_is_a_fix_in_our_units(payload: bytes) -> None:
-    assert guess(payload) == "teltonika"
+    assert b"position." in payload or guess(payload) == "teltonika"
     fix = only(item(payload, form="teltonika"))
     assert isinstance(fix, Fix)
     assert (fix.vehicle, fix.seen_at_us, fix.lat, fix.lon, fix.speed_mps) == ("v1", T0, 35.0, 73.0, pytest.approx(10))
@@ -40,6 +60,12 @@ def test_a_record_is_a_fix_in_our_units(payload: bytes) -> None:
 
 
 ROWS = [
+    (dotted(), "accepted"),
+    (dotted(valid=False), "no_position"),
+    (nested(), "accepted"),
+    (nested(satellites=0), "no_position"),
+    (flat(fix_status="1"), "accepted"),
+    (flat(fix_status="0"), "no_position"),
     (shadow(), "accepted"),
     (shadow(ts=str(MS)), "accepted"),
     (shadow(latlng="0.000000,0.000000", sat=0), "zero_island"),

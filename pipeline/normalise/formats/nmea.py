@@ -1,4 +1,4 @@
-"""NMEA 0183 sentences: positions (GGA, RMC, GLL), speed and course (VTG), the date (RMC, ZDA). A message holds an epoch's, or several.
+"""NMEA 0183 sentences: positions (GGA, RMC, GLL, GNS), speed and course (VTG), the date (RMC, ZDA). A message holds an epoch's, or several.
 
 The sentences of one instant of the day make one observation; in a receiver's log it stands on its last position sentence.
 
@@ -12,11 +12,14 @@ Traps:
   next day, before any RMC has said so.
 - Receivers lose 1,024 weeks when their week number rolls over (2019, and 2038 to come): 19.6 years back. It is told in the reason
   (`too_old`) and never mended: a date that is guessed is no evidence.
+- Receivers that hear several constellations say GNS for GGA: a letter of its mode for each, all N without a fix.
+- Loggers put a time of their own before a sentence, or behind it: what stands outside of `$...*hh` is not read.
 - VTG has no time: it belongs to the epoch that it stands in. Where RMC tells speed and course, RMC counts.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -30,7 +33,8 @@ from pipeline.normalise.reasons import RefusedError
 
 KNOT = 1852 / 3600
 KMH = 1 / 3.6
-POSITIONS = ("GGA", "RMC", "GLL")
+POSITIONS = ("GGA", "RMC", "GLL", "GNS")
+_FRAMED = re.compile(rb"[^$!]{0,80}([$!][^$!*]{6,}\*[0-9A-Fa-f]{2})(?:[,;\s][^$!]{0,40})?\Z")
 METRES_PER_HDOP = 5.0  # one sigma of a civil receiver under open sky
 LONGEST = 256  # the standard says 82; receivers take liberties
 MOST_SENTENCES = 4000
@@ -39,7 +43,9 @@ BACK_S = 12 * 3600  # so far back is no disorder: it is another day
 
 def parse(line: bytes) -> Any:
     """A sentence. Raises RefusedError: malformed (also a wrong checksum) or unsupported."""
-    text = line.decode("ascii", "replace").strip()
+    line = line.strip()
+    framed = _FRAMED.match(line)
+    text = (framed[1] if framed else line).decode("ascii", "replace")
     if len(text) > LONGEST:
         raise RefusedError("oversized", f"a sentence of {len(text)} characters")
     try:
@@ -48,6 +54,11 @@ def parse(line: bytes) -> Any:
         raise RefusedError("unsupported", _said_by(error)) from None
     except (pynmea2.ParseError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
         raise RefusedError("malformed", _said_by(error)) from None
+
+
+def kind_of(sentence: Any) -> str:
+    """RMC, GGA and so on; nothing for a maker's own ($P...), which has no such name."""
+    return str(getattr(sentence, "sentence_type", ""))
 
 
 def _said_by(error: Exception) -> str:
@@ -72,7 +83,7 @@ class Epoch:
     moves: bool = False  # RMC told speed and course
 
     def add(self, s: Any) -> None:
-        kind = s.sentence_type
+        kind = kind_of(s)
         if kind == "VTG":
             self._vtg(s)
             return
@@ -90,6 +101,10 @@ class Epoch:
             self.valid = isinstance(s.gps_qual, int) and s.gps_qual > 0
             self.altitude_m = None if s.altitude is None else float(s.altitude)
             self.accuracy_m = float(s.horizontal_dil) * METRES_PER_HDOP if s.horizontal_dil else None
+        elif kind == "GNS":
+            self.valid = bool((s.mode_indicator or "").strip("N"))
+            self.altitude_m = float(s.altitude) if s.altitude else None
+            self.accuracy_m = float(s.hdop) * METRES_PER_HDOP if s.hdop else None
         elif kind == "GLL":
             self.valid = s.status == "A"
         if self.valid and s.lat and s.lon:
@@ -202,7 +217,7 @@ def decode(payload: bytes, topic: str = "") -> list[Said]:
     for line in _lines(payload):
         try:
             sentence = parse(line)
-            kind = sentence.sentence_type
+            kind = kind_of(sentence)
             if kind == "ZDA":
                 calendar.told(dated(sentence))
             elif kind in POSITIONS:
@@ -224,6 +239,14 @@ def another(epoch: Epoch, sentence: Any) -> bool:
     """Whether a sentence is of another instant than the epoch."""
     clock = getattr(sentence, "timestamp", None)
     return epoch.clock is not None and clock != epoch.clock
+
+
+_SENTENCE = re.compile(rb"[$!](?:[A-Z]{5}|P[A-Z]{3})[0-9A-Z]*,[^*\r\n]*\*[0-9A-Fa-f]{2}")
+
+
+def looks(lines: list[bytes]) -> bool:
+    """Whether most of a file's lines are sentences, bare or between what a logger wrote."""
+    return 2 * sum(_SENTENCE.search(line) is not None for line in lines) > len(lines)
 
 
 def _lines(payload: bytes) -> Iterable[bytes]:

@@ -1,6 +1,7 @@
 """Teltonika-like JSON over MQTT: the AWS codec of their trackers, and the flat objects of their routers and of many cousins.
 
     {"state": {"reported": {"ts": 1763892000000, "latlng": "35.28,73.21", "alt": 1200, "ang": 87, "sat": 9, "sp": 43, "evt": 0}}}
+    {"ident": "356307042441013", "timestamp": 1763892000, "position.latitude": 35.28, "position.speed": 43, "position.valid": true}
     {"imei": "356307042441013", "timestamp": "1763892000", "latitude": "35.28", "longitude": "73.21", "speed": "43", "angle": "87"}
 
 Units: km/h, degrees, metres. Instants count from 1970 in milliseconds, as in their records, or in seconds, as from their
@@ -8,7 +9,9 @@ routers: from 100,000,000,000 on (as seconds the year 5138) it is milliseconds. 
 
 Traps:
 - Every number may be a string.
-- 0/0 until the first fix (`zero_island`); later without satellites (`sat` 0) the last known place, again and again (`no_position`).
+- 0/0 until the first fix (`zero_island`); later without satellites (`sat` 0, `fix_status` 0, `valid` false) the last known place, again
+  and again (`no_position`).
+- The place may lie one level down, under `gps` or `position`, or behind a dot (`position.latitude`, as gateways for many makers write it).
 - A clock of 2004, or of 1970, until the first fix: `too_old`.
 - AVL id 236 (alarm) 1, a record of priority 2 (their word for it is panic), or `alarm`/`event` sos: somebody pressed.
 - The device is its IMEI, which a gateway's plan lists; a tracker's own login need not say it.
@@ -33,6 +36,8 @@ SPEED, COURSE, ALTITUDE = (
     ("altitude", "alt"),
 )
 SATELLITES = ("satellites", "sat", "sats")
+VALID = ("fix_status", "valid")
+DOTTED = "position."
 ALARM_AVL = "236"
 PRIORITY, PANIC = ("pr", "priority"), 2
 MILLISECONDS_FROM = 100_000_000_000
@@ -41,7 +46,7 @@ MILLISECONDS_FROM = 100_000_000_000
 def decode(payload: bytes, topic: str = "") -> list[Said]:
     """A press where there is one, then the fix. Raises RefusedError."""
     m = json_object(payload)
-    at = inner(inner(m, "state"), "reported") or m
+    at = _level(inner(inner(m, "state"), "reported") or m)
     known_as = names(_first(at, IMEI) or _first(m, IMEI))
     pressed = _pressed(at)
     try:
@@ -59,6 +64,12 @@ def decode(payload: bytes, topic: str = "") -> list[Said]:
     except RefusedError:
         seen_at_us = None
     return [Said(kind="press", what="sos", seen_at_us=seen_at_us, lat=lat, lon=lon, known_as=known_as), *out]
+
+
+def _level(m: dict[str, Any]) -> dict[str, Any]:
+    """All of it on one level, the place first."""
+    dotted = {key.removeprefix(DOTTED): value for key, value in m.items() if key.startswith(DOTTED)}
+    return {**m, **(inner(m, "gps") or inner(m, "position")), **dotted}
 
 
 def _first(at: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
@@ -95,7 +106,8 @@ def _fix(at: Mapping[str, Any], known_as: tuple[str, ...]) -> Said:
     lat, lon = _place(at)
     if lat is None or lon is None:
         raise RefusedError("no_position", "no latitude and longitude")
-    if maybe(_first(at, SATELLITES)) == 0 and (lat, lon) != (0, 0):
+    unfixed = any(words.alarm(at.get(key)) == words.CLEAR for key in VALID)
+    if (unfixed or maybe(_first(at, SATELLITES)) == 0) and (lat, lon) != (0, 0):
         raise RefusedError("no_position", "no satellites: the last known place")
     seen_at_us = _instant(at)
     if seen_at_us is None:
@@ -117,6 +129,7 @@ def _fix(at: Mapping[str, Any], known_as: tuple[str, ...]) -> Said:
 def _looks(m: dict[str, Any]) -> bool:
     if inner(inner(m, "state"), "reported"):
         return True
+    m = {**m, **inner(m, "gps")}  # what is written with dots is read where it is asked for, and not guessed
     placed = _first(m, LAT) is not None and _first(m, LON) is not None and _first(m, INSTANTS) is not None
     return placed and any(key in m for key in ("imei", "IMEI", "sp", "ang", "angle", *SATELLITES))
 

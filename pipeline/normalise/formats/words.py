@@ -31,11 +31,11 @@ ALARMS: dict[str, tuple[str, ...]] = {
     "occupancy": ("occupancy", "occupied", "presence", "occupancystatus", "presencestatus"),
     "vibration": ("vibration", "vibrationstatus", "vibrationdetected", "vibrationalarm", "shock", "shockstatus", "shockdetected",
                   "shockalarm", "glassbreak", "impact", "vibrationevent"),
-    "tilt": ("tilt", "tiltstatus", "tiltalarm", "thresholdx", "thresholdy", "thresholdz", "anglexstatus", "angleystatus",
+    "tilt": ("tilt", "tiltstatus", "tiltalarm", "tiltdetect", "tiltdetected", "thresholdx", "thresholdy", "thresholdz", "anglexstatus", "angleystatus",
              "anglezstatus", "position"),
-    "tamper": ("tamper", "tamperstatus", "tamperalarm", "tampered", "tamperdetected", "antitheft", "demolition"),
+    "tamper": ("tamper", "tamperstatus", "tamperalarm", "tampered", "tamperdetect", "tamperdetected", "antitheft", "demolition"),
     "water": ("water", "waterleak", "leak", "leakstatus", "waterleakstatus", "flood", "waterleakagestatus", "wateralarm",
-              "leakage", "leakdetected"),
+              "leakage", "leakdetected", "leakagestatus"),
     "sound": ("sound", "noise", "soundalarm"),
     "fault": ("fault", "faultalarm", "problem", "smokefaultalarm"),
     "power": ("powerevent", "power", "acpower", "mains", "mainspower"),
@@ -49,6 +49,7 @@ NUMBERS: dict[str, tuple[str, ...]] = {
     "co2_ppm": ("co2",),
     "temperature_c": (
         "temperature",
+        "temperaturec",
         "ambienttemperature",
         "temp",
         "temperature0",
@@ -71,7 +72,7 @@ NUMBERS: dict[str, tuple[str, ...]] = {
 BUTTONS = ("press", "buttonpress", "buttonevent", "pressevent", "button", "buttonstatus", "buttonpressed", "pressed")
 PRESSED = ("single", "short", "long", "double", "triple", "hold", "sos", "panic", "emergency")
 SOS = ("sos", "sosalarm", "sosstatus", "sosevent", "sosbutton", "panic", "panicbutton", "panicalarm", "emergency", "alarmbutton",
-       "sospressed", "help", "manualalarm", "sosmode")  # fmt: skip
+       "sospressed", "help", "manualalarm", "sosmode", "sosflag", "sosactive", "sosalert", "emergencybutton")  # fmt: skip
 
 _ON = frozenset(
     ("true", "on", "1", "yes", "alarm", "alarmed", "detected", "detect", "trigger", "triggered", "active", "activated",
@@ -86,7 +87,8 @@ _OFF = frozenset(
 _OPENED = frozenset(("open", "opened", "opening", "unlocked"))
 _SHUT = frozenset(("closed", "close", "shut", "closing", "locked"))
 _PLAIN = re.compile(r"[^a-z0-9]+")
-BOTH_TRUE_AND_OPEN = ("open", "dooropen", "dooropenstatus")  # keys that say themselves what true means
+COUNTED = ("motion", "occupancy")  # Elsys counts: five times is detected, and two persons are
+BOTH_TRUE_AND_OPEN = ("open", "dooropen", "dooropenstatus", "magnetstatus")  # keys that say themselves what true means
 WORDS_ONLY = ("position", "water", "power")  # with other makers a place, litres, watts
 _OF_KEY = {key: what for table in (ALARMS, NUMBERS) for what, keys in table.items() for key in keys}
 _WEIGHT = {what: n for n, what in enumerate([*ALARMS, *NUMBERS])}
@@ -159,6 +161,8 @@ def readings(values: Mapping[str, Any], true_contact: str | None = None) -> list
             told = power(value)
         else:
             told = alarm(value)
+            if told is None and what in COUNTED and isinstance(value, int | float) and 1 < value < 256:
+                told = DETECTED
         if told is not None and (what not in found or told in (DETECTED, OPEN)):
             found[what] = told
     ordered = sorted(found, key=_WEIGHT.__getitem__)
@@ -169,6 +173,8 @@ def _measured(what: str, value: float | None) -> float | None:
     """The number, where it can be what its key says. Some makers' `battery` is volts: 3.6 is no per cent of anything."""
     if value is None or abs(value) > 1e6:
         return None
+    if what == "battery_v" and value > 60:
+        return value / 1000  # millivolts
     if what == "battery_percent" and (not 0 <= value <= 100 or (value < 5 and value != int(value))):
         return None
     return value
