@@ -230,7 +230,7 @@ def ticks(s: Settings, seen: Seen, now_us: int) -> Iterator[Finding]:
     elif not tick.healthy:
         yield fault(
             "ticks",
-            "ingest is not well: the session with the broker is lost or the broker drops messages",
+            "ingest is not well: the session with the broker is lost, the broker drops messages, or a device says more than can be kept",
             "look at ingest's log and at `broker` here",
         )
     else:

@@ -80,4 +80,10 @@ def mosquitto_acl(shut_out: Iterable[str] = ()) -> str:
         lines += [f"pattern read v1/%u/+/{name}", f"pattern read v1/%u/+/{name}/+"]
     lines += ["pattern read %u/+/+", *(f"pattern read %u/+/+/{name}" for name in OWNTRACKS)]
     lines += ["pattern read $SYS/broker/publish/messages/dropped"]
+    lines += [
+        "",
+        "# who came and who went: for the bridge's first shard alone",
+        f"user {SHARDS[0]}",
+        "topic read $SYS/broker/log/N",
+    ]
     return "\n".join(lines) + "\n"

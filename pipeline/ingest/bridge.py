@@ -19,6 +19,7 @@ import random
 import re
 import ssl
 import threading
+import time
 from collections import Counter, deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,9 +32,9 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from pipeline.ingest.acl import SHARDS, filters, login_of
-from pipeline.ingest.broker import PAYLOAD_BYTES, Tls
-from pipeline.ingest.intake import Intake, RateLimitedError
+from pipeline.ingest.acl import NOTIFY, SHARDS, filters, login_of
+from pipeline.ingest.broker import LINK_TOPIC, PAYLOAD_BYTES, Tls
+from pipeline.ingest.intake import SAY_S, Intake, RateLimitedError
 from pipeline.ingest.spool import Spool, SpoolFullError
 from pipeline.ingest.wire import PACKET_BYTES
 from pipeline.model.times import format_us
@@ -49,6 +50,12 @@ CONNECT_WITHIN_S = 10.0
 WATCH_S = 1.0
 PAUSE_S = (0.2, 5.0)
 DROPPED = "$SYS/broker/publish/messages/dropped"
+NOTICES = "$SYS/broker/log/N"
+"""Mosquitto's own log, which alone says who came and who went. One shard of all listens to it."""
+_CAME = re.compile(rb"(?:\d+: )?New client connected from \S+ as ([A-Za-z0-9_-]{1,32}) \(.*u'\1'\)\.?\Z")
+_WENT = re.compile(
+    rb"(?:\d+: )?Client ([A-Za-z0-9_-]{1,32}) (?:\S+ )?(?:(?:been )?disconnected(?!, not authorised)|closed its connection|has exceeded timeout)"
+)
 _SHARD = re.compile(r"[A-Za-z0-9_-]{1,32}\Z")
 
 
@@ -102,7 +109,7 @@ def parse_address(url: str) -> Address:
 
 
 class Bridge:
-    """`counts`: messages, ignored:…, connects, ended:…, session_lost, dropped_by_broker. Has the embedded broker's start and shutdown."""
+    """`counts`: messages, ignored:…, connects, ended:…, session_lost, dropped_by_broker, rate_limited. Has the embedded broker's start and shutdown."""
 
     def __init__(
         self, address: Address, spool: Spool, directory: Path, tls: Tls | None = None, ca: Path | None = None
@@ -127,6 +134,7 @@ class Bridge:
             )
         self.sessions = [Session(self, shard, tls, ca) for shard in address.shards]
         self._wounded = False
+        self._said_s = -SAY_S
 
     async def start(self) -> None:
         """Returns at once: a broker that is not there yet is waited for. Raises OSError for our own disk."""
@@ -149,6 +157,14 @@ class Bridge:
         wounded, self._wounded = self._wounded, False
         return not wounded and all(session.ready for session in self.sessions)
 
+    def lost(self, topic: str, why: str) -> None:
+        """A message of a device that says far too much was not kept, and does not come again."""
+        self.wound("rate_limited")
+        now_s = time.monotonic()
+        if now_s - self._said_s >= SAY_S:
+            self._said_s = now_s
+            log.error("%s: %s; what it publishes is lost (%d messages by now)", topic, why, self.counts["rate_limited"])
+
     def wound(self, kind: str, count: int = 1) -> None:
         """Something was lost on the way to us."""
         self.counts[kind] += count
@@ -169,6 +185,7 @@ class Session:
         self.connection: Connection | None = None
         self.generation = 0
         self._dropped: int | None = None
+        self._links: dict[str, bytes] = {}
 
     def _context(self, tls: Tls | None, ca: Path | None) -> ssl.SSLContext:
         try:
@@ -233,6 +250,17 @@ class Session:
                 log.error("the broker dropped %d messages: its queue is full", now - self._dropped)
                 self.bridge.wound("dropped_by_broker", now - self._dropped)
             self._dropped = now
+
+    def noticed(self, payload: bytes) -> None:
+        """A line of the broker's log. Of ourselves and of our notifier there is nothing to tell."""
+        for pattern, state in ((_CAME, b"online"), (_WENT, b"offline")):
+            if (found := pattern.match(payload)) is None:
+                continue
+            login = found[1].decode()
+            if login in self.bridge.address.shards or login.startswith(NOTIFY) or self._links.get(login) == state:
+                return
+            self._links[login] = state
+            self.bridge.spool.append(login, LINK_TOPIC + login, state).add_done_callback(lambda kept: kept.exception())
 
 
 class Connection:
@@ -360,7 +388,9 @@ class Connection:
         # no retained message, and what is published with the flag keeps it: both brokers ignore and count it
         options = SubscribeOptions(qos=1, noLocal=False, retainAsPublished=True, retainHandling=2)
         counter = SubscribeOptions(qos=0, retainHandling=0)
-        self.client.subscribe([*((name, options) for name in filters(self.session.shard)), (DROPPED, counter)])
+        ours = [DROPPED, NOTICES] if self.session.shard == SHARDS[0] else [DROPPED]
+        wanted = [(name, options) for name in filters(self.session.shard)]
+        self.client.subscribe([*wanted, *((name, counter) for name in ours)])
 
     def _listens(self, refused: list[str]) -> None:
         if refused:
@@ -386,6 +416,10 @@ class Connection:
         topic, payload = message.topic, bytes(message.payload)
         if topic == DROPPED:
             self.session.dropped(payload)
+            self._done(message)
+            return
+        if topic == NOTICES:
+            self.session.noticed(payload)
             self._done(message)
             return
         self.bridge.counts["messages"] += 1
@@ -419,6 +453,8 @@ class Connection:
         if error is None:
             self._done(message)
         elif isinstance(error, RateLimitedError):
+            # unacknowledged it would hold up all others of its shard for good: it is lost, and that is said
+            self.bridge.lost(message.topic, str(error))
             self._ignore("rate_limited", message)
         elif isinstance(error, SpoolFullError):
             self._end("disk")

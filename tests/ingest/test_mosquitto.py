@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import json
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -72,6 +73,14 @@ class Edge:
         return [payload for _, _, payload in self.items()]
 
     def items(self) -> list[tuple[str, str, bytes]]:
+        """What devices said."""
+        return [found for found in self._spooled() if not found[1].startswith("$link/")]
+
+    def links(self) -> list[tuple[str, bytes]]:
+        """Who came and went."""
+        return [(login, state) for login, topic, state in self._spooled() if topic.startswith("$link/")]
+
+    def _spooled(self) -> list[tuple[str, str, bytes]]:
         paths = sorted((self.directory / "spool").glob("*.spool"))
         return [(i.login, i.topic, i.payload) for path in paths for i, _ in records(path.read_bytes())]
 
@@ -314,6 +323,49 @@ async def test_what_cannot_be_kept_is_not_acknowledged_and_comes_again(
     assert await until(lambda: edge.kept() == [b"1"])
 
 
+async def test_who_comes_and_who_goes_is_told_as_the_embedded_broker_tells_it(edge: Edge) -> None:
+    await edge.up()
+    leaves, dies = await edge.device("v1"), await edge.device("v2", password=PASSWORDS["v2"])
+    assert await until(lambda: edge.links() == [("v1", b"online"), ("v2", b"online")]), edge.links()
+    again = await edge.device("v2", password=PASSWORDS["v2"])  # takes the other's place: it is there all the time
+    assert await until(dies.gone.is_set) and again.let_in
+    stranger = await edge.device("v1", password="wrong")
+    assert not stranger.let_in
+    await asyncio.to_thread(leaves.leave)
+    assert await until(lambda: len(edge.links()) > 2)
+    assert edge.links()[2:] == [("v1", b"offline")]
+    assert edge.kept() == []
+
+
+def native(what: str, n: int = 0) -> bytes:
+    return json.dumps(
+        {"kind": what, "what": "sos", "seen_at": "2026-11-23T10:00:00Z", "lat": 35, "lon": 73, "seq": n}
+    ).encode()
+
+
+async def test_a_press_passes_its_own_devices_flood_and_what_is_lost_is_told(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bridge = await edge.up()
+    bridge.intake.per_s, bridge.intake.burst = 0.001, 20.0
+    device, other = await edge.device("v1"), await edge.device("v2")
+    await say_all(device, [native("fix", n) for n in range(200)])
+    assert not (await asyncio.to_thread(device.said, native("press"))).is_failure
+    assert await until(lambda: native("press") in edge.kept())
+    assert len(edge.kept()) < 30, "the flood waits"
+    assert bridge.healthy() and bridge.counts["rate_limited"] == 0, "and all of it is on disk"
+
+    monkeypatch.setattr("pipeline.ingest.intake.LANE_BYTES", 0)
+    await say_all(device, [native("fix", n) for n in range(200, 210)])
+    assert await until(lambda: bridge.counts["rate_limited"] == 10)
+    assert not bridge.healthy() and bridge.healthy(), "the next Tick says so"
+    await asyncio.to_thread(device.said, native("press", 1))
+    await asyncio.to_thread(other.said, native("fix"), "v1/0/v2/native")
+    assert await until(
+        lambda: {("v1", TOPIC, native("press", 1)), ("v2", "v1/0/v2/native", native("fix"))} <= set(edge.items())
+    )
+
+
 async def test_a_broker_that_is_away_is_waited_for(edge: Edge) -> None:
     bridge = await edge.up()
     edge.broker.kill()
@@ -359,7 +411,11 @@ async def test_the_stage_forwards_and_its_ticks_say_how_the_session_is(edge: Edg
     assert await seen(healthy)
     device = await edge.device()
     await asyncio.to_thread(device.said, b"1")
-    assert await seen(lambda b: [(i.login, i.topic, i.payload) for r in b for i in r.items] == [("v1", TOPIC, b"1")])
+    assert await seen(
+        lambda b: (
+            [(i.login, i.topic, i.payload) for r in b for i in r.items if i.topic[0] != "$"] == [("v1", TOPIC, b"1")]
+        )
+    )
     edge.broker.kill()
     assert await seen(lambda batches: not healthy(batches))
     await asyncio.to_thread(edge.broker.start)
