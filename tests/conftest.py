@@ -53,7 +53,7 @@ def kafka_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     try:
         yield server.url
     finally:
-        server.stop()
+        server.discard()
 
 
 def _may_skip() -> set[str]:

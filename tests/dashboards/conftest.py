@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -38,4 +39,4 @@ def wall(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Iterator[Wall]
         with closing(Influx(server.place, server.tokens.reader.read_text().strip())) as reader:
             yield Wall(plan, reader, played)
     finally:
-        server.stop()
+        server.stop(signal.SIGKILL)

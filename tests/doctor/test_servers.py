@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ def test_the_bridges_session_is_left_alone(mosquitto: Mosquitto) -> None:
 def influxd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalInfluxd]:
     server = started(tmp_path_factory.mktemp("influxd"), ("hazara",))
     yield server
-    server.stop()
+    server.stop(signal.SIGKILL)
 
 
 def of_influx(server: LocalInfluxd, root: Path, token: Path | None = None) -> Settings:
@@ -137,7 +138,7 @@ def kafka(kafka_jars: None, tmp_path: Path) -> Iterator[KafkaServer]:
     server = KafkaServer(tmp_path / "kafka")
     server.start()
     yield server
-    server.stop()
+    server.discard()
 
 
 async def test_a_look_at_kafka(kafka: KafkaServer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -17,7 +18,7 @@ REGIONS = ("r",)
 def influxd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalInfluxd]:
     server = started(tmp_path_factory.mktemp("influxd"), REGIONS)
     yield server
-    server.stop()
+    server.stop(signal.SIGKILL)
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def own_influxd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalInflu
     """For tests that kill it."""
     server = started(tmp_path_factory.mktemp("own-influxd"), REGIONS)
     yield server
-    server.stop()
+    server.stop(signal.SIGKILL)
 
 
 @pytest.fixture

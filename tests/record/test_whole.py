@@ -31,7 +31,7 @@ SPEED = 2.0  # of the devices: what they send is then at most 75 s ahead of our 
 def server(tmp_path: Path) -> Iterator[LocalInfluxd]:
     one = started(tmp_path / "influxd", ("hazara",))
     yield one
-    one.stop()
+    one.stop(signal.SIGKILL)
 
 
 @pytest.fixture

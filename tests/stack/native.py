@@ -180,9 +180,11 @@ class ControlRoom:
         return [service for service in self.services if service.name == name]
 
     def close(self) -> None:
+        """What was to be seen has been seen: nothing is waited for."""
         for service in self.services:
-            service.stop()
+            if service.process is not None and service.process.poll() is None:
+                service.kill()
         self.nginx.stop()
-        self.mosquitto.kill(signal.SIGTERM)
-        self.influxd.stop()
-        self.kafka.stop()
+        self.mosquitto.kill()
+        self.influxd.stop(signal.SIGKILL)
+        self.kafka.discard()

@@ -112,3 +112,8 @@ class KafkaServer:
             self._process.wait(STOPS_WITHIN_S)
         except subprocess.TimeoutExpired:
             self.kill()
+
+    def discard(self) -> None:
+        """Nobody will want its data again."""
+        if self._process is not None and self._process.poll() is None:
+            self.kill()

@@ -71,7 +71,7 @@ def own_kafka(kafka_jars: None, tmp_path: Path) -> Iterator[KafkaServer]:
     try:
         yield server
     finally:
-        server.stop()
+        server.discard()
 
 
 @pytest.mark.slow

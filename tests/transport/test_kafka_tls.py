@@ -35,7 +35,7 @@ def server(kafka_jars: None, tmp_path: Path, ours: Path) -> Iterator[KafkaServer
     made = KafkaServer(tmp_path / "kafka", tls=ours)
     made.start()
     yield made
-    made.stop()
+    made.discard()
 
 
 async def test_only_a_certificate_of_its_authority_opens_it(server: KafkaServer, ours: Path, tmp_path: Path) -> None:
