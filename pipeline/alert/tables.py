@@ -130,10 +130,16 @@ def sqlite_folder(url: str) -> None:
         Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
 
 
+def with_driver(url: str) -> str:
+    """`postgresql://...` as SQLAlchemy wants it: it would look for another driver than ours."""
+    if url.startswith("postgresql://"):
+        return "postgresql+psycopg://" + url.removeprefix("postgresql://")
+    return url
+
+
 def make_engine(url: str) -> sa.Engine:
     """`sqlite:///FILE` or `postgresql://...`. Nothing is connected to yet."""
-    if url.startswith("postgresql://"):
-        url = "postgresql+psycopg://" + url.removeprefix("postgresql://")
+    url = with_driver(url)
     engine = sa.create_engine(url, pool_pre_ping=url.startswith("postgresql"))
     if engine.dialect.name == "sqlite":
         _settle_sqlite(engine)

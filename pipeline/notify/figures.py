@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from pipeline.alert.tables import with_driver
 from pipeline.notify.tables import notifiers, outbox
 
 LIVES_US = 60_000_000
@@ -48,7 +49,7 @@ class Watch:
     """Only looks. Not thread-safe. Raises sqlalchemy's DBAPIError while the database, or the outbox in it, is not there."""
 
     def __init__(self, url: str) -> None:
-        at = sa.make_url(url)
+        at = sa.make_url(with_driver(url))
         if at.get_backend_name() == "sqlite":  # read-only: whoever only watches makes no file
             at = at.set(database=f"file:{at.database}", query={**at.query, "mode": "ro", "uri": "true"})
         self._engine = sa.create_engine(at)

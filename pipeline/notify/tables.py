@@ -7,6 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event as sa_event
 
+from pipeline.alert.tables import with_driver
+
 metadata = sa.MetaData()
 outbox = sa.Table(
     "outbox", metadata,
@@ -45,7 +47,7 @@ notifiers = sa.Table(  # each says every few seconds that it lives: a dead one s
 
 def open_engine(url: str) -> tuple[sa.Engine, sa.Engine]:
     """For writing and for looking. On SQLite whoever only looks does not take the writer's lock: the alert stage needs it."""
-    engine = sa.create_engine(url)
+    engine = sa.create_engine(with_driver(url), pool_pre_ping=url.startswith("postgresql"))
     if engine.dialect.name == "sqlite":
 
         @sa_event.listens_for(engine, "connect")
