@@ -209,8 +209,12 @@ def _joined(alert: Alert, new: Alert, e: Episode, joins: str, now_us: int, off_u
     new = msgspec.structs.replace(
         new, chattering=alert.chattering or joins == "FLAPPING", cleared_at_us=None, closed_at_us=None, clears_us=None
     )
-    graver = grave(new.severity, alert.severity)
-    step = _graver(new, "GRAVER") if graver else Step("amended", joins, next_revision(new))
+    # it was over and nobody had taken it: whoever was to be told was left alone then, and has to be told now
+    untaken = alert.cleared_at_us is not None and alert.acknowledged_at_us is None
+    if grave(new.severity, alert.severity):
+        step = _graver(new, "GRAVER")
+    else:
+        step = Step("amended", "BEGAN_AGAIN" if untaken else joins, next_revision(new))
     return [step, *(_ending(step.alert, now_us, off_us) if e.ended_at_us is not None else [])]
 
 

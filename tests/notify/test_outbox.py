@@ -99,6 +99,21 @@ def test_what_somebody_had_taken_and_grew_graver_climbs_again(stage: Opens, seve
     assert s.told() == []
 
 
+def test_what_was_over_before_anybody_took_it_and_comes_back_climbs_again(stage: Opens) -> None:
+    """It comes and goes: told by the alert that is there, for the third time within ten minutes."""
+    s = stage()
+    for minute in (1, 3):
+        s.opens(minute, episode(minute, severity="high"))
+        s.changes(minute + 1, change("end", episode(minute, minute + 1, severity="high"), revision=2))
+        went(s, minute + 1, Sent(""))
+    assert s.told() == []
+    assert said(s.opens(5, episode(5, severity="high"))) == [("amended", "BEGAN_AGAIN")]
+    assert s.told() == ["amina"]
+    s.changes(6, change("end", episode(5, 6, severity="high"), revision=2))
+    assert said(s.opens(7, episode(7, severity="high"))) == [("amended", "FLAPPING")]
+    assert s.told() == ["amina"], "it was not over yet: nobody is told at every turn"
+
+
 def test_a_corrected_detail_pages_nobody(stage: Opens) -> None:
     s = stage()
     s.opens(1, E)
