@@ -32,7 +32,16 @@ from pipeline.model.wire import RawItem, Reject, WireError, decode_observations,
 from pipeline.notify.figures import Watch
 from pipeline.plan.model import CompiledPlan
 from pipeline.record.health import Health
-from pipeline.record.influx import AwayError, Influx, MisconfiguredError, SetAside, is_influx, place_of, read_token
+from pipeline.record.influx import (
+    MOST_LINES,
+    AwayError,
+    Influx,
+    MisconfiguredError,
+    SetAside,
+    is_influx,
+    place_of,
+    read_token,
+)
 from pipeline.record.pending import Pending
 from pipeline.record.points import Points, notify_line
 from pipeline.record.schema import SYSTEM_BUCKET
@@ -159,7 +168,6 @@ class RecordStage:
 
 
 INFLUX_GROUP = "rahdar-record-influx"
-MOST_LINES = 5000
 MOST_PENDING = 20_000  # lines; then the log keeps the rest
 LOOK_BACK = 200  # records of episodes: far enough to know the newest epoch
 HEALTH_EVERY_S = 5.0
@@ -331,9 +339,7 @@ class InfluxSink:
         began = asyncio.get_running_loop().time()
         aside: list[SetAside] = []
         for bucket, lines in taken.lines():
-            for start in range(0, len(lines), MOST_LINES):
-                some = lines[start : start + MOST_LINES]
-                aside += await self._until_answered(partial(self.influx.write, bucket, some), mine) or []
+            aside += await self._until_answered(partial(self.influx.write, bucket, lines), mine) or []
         if not mine():
             return
         for bad in aside:

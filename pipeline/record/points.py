@@ -58,8 +58,8 @@ def fields(values: Mapping[str, Any]) -> str:
 
 
 def line(measurement: str, tags: Mapping[str, str], values: Mapping[str, Any], at_ns: int) -> str:
-    """One point. Tags in the order given, which is always the same: the series is the same."""
-    head = ",".join((measurement, *(f"{name}={tag(value)}" for name, value in tags.items())))
+    """One point. Tags in the order of their names: InfluxDB takes them as they are, and sorts the others of every point."""
+    head = ",".join((measurement, *(f"{name}={tag(tags[name])}" for name in sorted(tags))))
     return f"{head} {fields(values)} {at_ns}"
 
 
@@ -111,7 +111,7 @@ class Points:
             role = known.role if known else "unknown"
             found = (
                 bucket_of(region, "raw"),
-                f"positions,region={tag(region)},vehicle={tag(vehicle)},device={tag(device)},role={tag(role)} lat_deg=",
+                f"positions,device={tag(device)},region={tag(region)},role={tag(role)},vehicle={tag(vehicle)} lat_deg=",
             )
             self._heads[vehicle, device] = found
         return found

@@ -239,7 +239,7 @@ async def test_a_poison_point_is_kept_among_the_rejects(log: Log, plan: Compiled
         assert sink.health.set_aside == 1
     found = [decode_reject(v) async for _, _, v in read_topic(log.url, topics.REJECTS.name, 0) if v]
     assert [(r.source, "retention" in r.detail, r.item.topic) for r in found] == [("record", True, RAW)]
-    assert found[0].item.payload.startswith(b"positions,region=r,vehicle=v2")
+    assert found[0].item.payload.startswith(b"positions,device=v2-d0,region=r")
 
 
 @pytest.mark.parametrize("apart", [False, True], ids=["one owner", "a new process for each"])

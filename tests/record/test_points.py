@@ -19,7 +19,7 @@ from pipeline.notify.figures import Figures
 from pipeline.plan.load import load_plan
 from pipeline.plan.model import CompiledPlan, Convoy, Sensor
 from pipeline.record.convoys import AlongTheRoad
-from pipeline.record.influx import halve, is_influx, place_of, read_token
+from pipeline.record.influx import LANES, halve, is_influx, lanes, place_of, read_token
 from pipeline.record.pending import Pending
 from pipeline.record.points import Lines, Points, fields, machine_lines, notify_line, tag
 from pipeline.record.schema import BY_NAME, MEASUREMENTS, SYSTEM_BUCKET, bucket_of, buckets
@@ -91,7 +91,7 @@ def test_every_line_says_only_what_the_schema_lists(points: Points) -> None:
             assert match, line
             m = BY_NAME[match["m"]]
             assert bucket == (SYSTEM_BUCKET if m.kind == "system" else bucket_of("r", m.kind))
-            assert [t.split("=")[0] for t in match["tags"][1:].split(",")] == list(m.tags)
+            assert [t.split("=")[0] for t in match["tags"][1:].split(",")] == sorted(m.tags)
             for name, value in re.findall(r'([a-z_]+)=("(?:[^"\\]|\\.)*"|[^,]+)', match["fields"]):
                 kinds = {'"': "str", "t": "bool", "f": "bool"}
                 kind = kinds.get(value[0], "int" if value.endswith("i") else "float")
@@ -218,6 +218,22 @@ def test_bad_lines_are_found_by_halves_and_the_rest_is_written(bad: set[int]) ->
     aside = halve([str(n) for n in range(100)], write)
     assert {int(line) for line, _ in aside} == bad
     assert [int(line) for line in taken] == [n for n in range(100) if n not in bad]
+
+
+@pytest.mark.parametrize("n", [0, 1, 5000, 5001, 40_000])
+def test_requests_under_way_at_once_never_have_the_same_point(n: int) -> None:
+    """Every line is in one lane, and the lines of a series are in the same one, in their order."""
+    lines = [f"m,a=s\\ {k % 37} x={k} {k // 74}" for k in range(n)]
+    shared = lanes(lines)
+    assert sorted(line for lane in shared for line in lane) == sorted(lines)
+    assert [len(lane) > 0 for lane in shared] == [True] * min(len(shared), LANES)
+    of: dict[str, list[tuple[int, str]]] = {}
+    for number, lane in enumerate(shared):
+        for line in lane:
+            of.setdefault(line.rsplit(" ", 2)[0], []).append((number, line))
+    for series, found in of.items():
+        assert len({number for number, _ in found}) == 1
+        assert [line for _, line in found] == [line for line in lines if line.rsplit(" ", 2)[0] == series]
 
 
 def test_all_dropped_is_not_halved() -> None:
