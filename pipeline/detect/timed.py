@@ -363,7 +363,8 @@ class Timed:
         if self.segments[place] is self.first:
             for change in changes:
                 told = self.told.setdefault(key_of(change.episode), {})
-                own = [change.episode.id] if change.kind != "begin" else []
+                # one that replaces others has an id of its own, which nobody was told
+                own = [] if change.kind == "begin" or change.was_ids else [change.episode.id]
                 for i in (*own, *change.was_ids):
                     if i not in told and not any(i in x.told.get(key_of(change.episode), {}) for x in self.layers):
                         told[i] = _unknown(change, i)
@@ -587,5 +588,6 @@ class Timed:
 
 
 def _unknown(change: Change, i: str) -> Change:
-    episode = msgspec.structs.replace(change.episode, id=i, evidence={})
+    """Told in words that are not known any more: whatever is told of it now is news."""
+    episode = msgspec.structs.replace(change.episode, id=i, evidence={"unknown": True})
     return msgspec.structs.replace(change, episode=episode)

@@ -230,6 +230,19 @@ def test_an_order_beyond_the_horizon_waits_for_the_day_to_be_settled() -> None:
     assert not engine.simple
 
 
+def test_what_began_earlier_than_was_told_is_told_under_a_later_plan_too() -> None:
+    """Two doubtful Ticks, the later one first: the episode that replaces the first one's has no evidence that would tell it from it."""
+    region = replace(BASE.regions["r"], rules={**RULES, "clock.suspect": setting("clock.suspect")})
+    clocked = replace(BASE, regions={"r": region}, hash="clocked")
+    plans = {"later": replace(clocked, areas=(CAMP,), hash="later")}
+    ticks = [Tick(source="n", at_us=T0 + at * SECOND, clock_trusted=at not in (170, 200)) for at in (0, 200, 170, 400)]
+    engine, ledger = Timed(clocked), Ledger()
+    for record in records([ticks[0], order("plan", 50, hash="later"), *ticks[1:]], 1):
+        ledger.apply(engine.feed(record, plans))
+    (doubt,) = ledger.sorted()
+    assert (doubt.rule, doubt.began_at_us, doubt.ended_at_us) == ("clock.suspect", T0 + 170 * SECOND, T0 + 260 * SECOND)
+
+
 # ---- convoys
 
 
