@@ -7,13 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.detect.clocks import Clocks
-from pipeline.detect.convoys import Convoys
 from pipeline.detect.form import FIX
-from pipeline.detect.judge import Told
 from pipeline.detect.segment import Segment
 from pipeline.detect.sensors import Sensors
-from pipeline.detect.silence import Silence
 from pipeline.model.episode import Change, Episode, Mode
 from pipeline.model.wire import NO_FIXES, ObservationBatch
 
@@ -31,7 +27,7 @@ def hand_over(before: Segment, after: Segment, history: History, from_us: int) -
         if new.on and old.on:
             new.restore(old.dump(whole=True))
         if isinstance(new, Sensors):
-            new._removed.clear()  # what has no rule any more ends with the stretch of the version before
+            new.disown()  # what has no rule any more ends with the stretch of the version before
     if after.convoys.on:
         rows = np.concatenate([np.zeros(0, FIX), *_members(after, history, from_us)])
         rows = rows[np.argsort(rows["seen"], kind="stable")]
@@ -53,34 +49,9 @@ def _members(after: Segment, history: History, from_us: int) -> Iterator[Any]:
 def told_beside(segment: Segment) -> Iterator[Change]:
     """What the rules beside the scan have told and still hold."""
     for judge in segment.judges:
-        if not judge.on:
-            continue
-        if isinstance(judge, Silence):
-            for place, told in judge._told.items():
-                watched = judge.watched.get(judge._ids[place])
-                if isinstance(told, Told) and watched is not None and watched.setting is not None:
-                    for e in told.episodes:
-                        yield _held(segment, e, watched.setting.mode, watched.vehicle.cell)
-            for cell, told in judge.blackout.told.items():
-                if cell in judge.blackout.settings:
-                    for e in told.episodes:
-                        yield _held(segment, e, judge.blackout.settings[cell].mode, cell)
-        elif isinstance(judge, Clocks):
-            for region, rule in judge.regions:
-                for told in judge._told.get(region.id, {}).values():
-                    for e in told.episodes:
-                        yield _held(segment, e, rule.mode, region.cells[0])
-        elif isinstance(judge, Convoys):
-            judge.take(NOTHING, None, None)  # what was restored is read now
-            for marching in judge.marches.values():
-                for relation, mine in zip(marching.march.relations, marching.told, strict=True):
-                    for e in mine.values():
-                        yield _held(segment, e, marching._mode(relation, e), marching.march.cell)
-        elif isinstance(judge, Sensors):
-            for site in judge.sites.values():
-                for e in site.told.episodes:
-                    if e.rule in site.settings:
-                        yield _held(segment, e, site.settings[e.rule].mode, site.cell)
+        if judge.on:
+            for episode, mode, cell in judge.held():
+                yield _held(segment, episode, mode, cell)
 
 
 def _held(segment: Segment, episode: Episode, mode: Mode, cell: str) -> Change:

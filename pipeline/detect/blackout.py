@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from pipeline.detect.judge import Told, retold
+from pipeline.detect.judge import Held, Told, retold
 from pipeline.model.episode import Change, Episode, episode_id
 from pipeline.plan.model import CompiledPlan, RuleSetting
 
@@ -173,6 +173,11 @@ class Blackout:
             self._absences[cell][device] = absences
         else:
             del self._absences[cell][device]
+
+    def held(self) -> Iterator[Held]:
+        for cell, told in self.told.items():
+            if cell in self.settings:
+                yield from (Held(e, self.settings[cell].mode, cell) for e in told.episodes)
 
     def changes(self, now_us: int, oldest_us: int) -> Iterator[Change]:
         """What is to be told otherwise than before. Episodes that were over by `oldest_us` are no more kept in mind."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from pipeline.detect.judge import Array, Told, retold
+from pipeline.detect.judge import Array, Held, Told, retold
 from pipeline.detect.listening import ANY_SOURCE
 from pipeline.model.episode import Change, Episode, episode_id
 from pipeline.model.observation import Tick
@@ -105,6 +105,11 @@ class Clocks:
         yield from news
         self._told[region.id][source] = told
         self.dirty = True
+
+    def held(self) -> Iterator[Held]:
+        for region, rule in self.regions:
+            for told in self._told.get(region.id, {}).values():
+                yield from (Held(e, rule.mode, region.cells[0]) for e in told.episodes)
 
     def dump(self, whole: bool) -> bytes:
         self.dirty = False

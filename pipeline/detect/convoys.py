@@ -38,7 +38,7 @@ from pipeline.detect.grid import (
     STATE,
     TAKEN_BACK,
 )
-from pipeline.detect.judge import differences
+from pipeline.detect.judge import Held, differences
 from pipeline.detect.tables import Tables
 from pipeline.detect.tell import Account
 from pipeline.model.episode import Change, Episode, Mode, episode_id
@@ -418,6 +418,10 @@ class Marching:
             evidence=evidence,
         )
 
+    def held(self) -> Iterator[Held]:
+        for relation, told in zip(self.march.relations, self.told, strict=True):
+            yield from (Held(e, self._mode(relation, e), self.march.cell) for e in told.values())
+
     @property
     def open(self) -> bool:
         return any(_open(told.values()) for told in self.told)
@@ -608,6 +612,11 @@ class Convoys:
                 self.dirty = True
 
     # ---- keeping ----------------------------------------------------------------------------------------------------
+
+    def held(self) -> Iterator[Held]:
+        self._restored()
+        for marching in self.marches.values():
+            yield from marching.held()
 
     def dump(self, whole: bool) -> bytes:
         self._restored()

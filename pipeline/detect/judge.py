@@ -7,7 +7,7 @@ changed in what it would tell. The scan's rules need the order and are taken bac
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 import numpy.typing as npt
@@ -19,6 +19,14 @@ from pipeline.model.wire import ObservationBatch
 Array = npt.NDArray[Any]
 EVER_US = 1 << 62
 type_kind = Literal["begin", "amend", "end", "retract"]
+
+
+class Held(NamedTuple):
+    """An episode that was told, how, and in which cell."""
+
+    episode: Episode
+    mode: Mode
+    cell: str
 
 
 class Judge(Protocol):
@@ -34,6 +42,9 @@ class Judge(Protocol):
 
     def changes(self) -> list[Change]:
         """What is now to be told that was not, what is told otherwise, and what was told and no longer holds."""
+
+    def held(self) -> Iterator[Held]:
+        """What it has told and still keeps in mind."""
 
     def dump(self, whole: bool) -> bytes:
         """What changed since the last call; all of it when `whole`."""

@@ -74,7 +74,8 @@ class Clock:
         return known.add(tick.at_us) or gap
 
     def time(self, source: str) -> int:
-        return max((at.last_us for name, at in self.listening.items() if name in (source, ANY_SOURCE)), default=0)
+        own, any_ = self.listening.get(source), self.listening.get(ANY_SOURCE)
+        return max(own.last_us if own else 0, any_.last_us if any_ else 0)
 
     def awake(self, source: str, start_us: int, length_us: int) -> int:
         known = self.listening.get(source)

@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.detect.judge import Told, differences, overlap
+from pipeline.detect.judge import Held, Told, differences, overlap
 from pipeline.detect.listening import Clock
 from pipeline.detect.listening import Kept as Ticked
 from pipeline.detect.tell import Account
@@ -299,9 +299,10 @@ class Site:
     def advance(self, s: State, limit: Callable[[str], int]) -> None:
         """Whatever time alone does, in order, as far as each source is known."""
         while True:
-            following = [(due, what, key) for due, what, key, source in self._dues(s) if due <= limit(source)]
+            dues = list(self._dues(s))
+            following = [(due, what, key) for due, what, key, source in dues if due <= limit(source)]
             if not following:
-                s.due = min((due for due, *_ in self._dues(s)), default=NEVER_US)
+                s.due = min((due for due, *_ in dues), default=NEVER_US)
                 return
             due, what, key = min(following)
             if what == DIFFERED:
@@ -526,6 +527,16 @@ class Sensors:
         if revision != site.told.revision:
             site.told = Told(revision, list(after.values()))
             site.dirty = self.dirty = True
+
+    def held(self) -> Iterator[Held]:
+        for site in self.sites.values():
+            yield from (
+                Held(e, site.settings[e.rule].mode, site.cell) for e in site.told.episodes if e.rule in site.settings
+            )
+
+    def disown(self) -> None:
+        """What was taken over and has no rule here any more is ended by somebody else."""
+        self._removed.clear()
 
     # ---- keeping --------------------------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ import shapely
 from pipeline.detect.arrive import STRANGER
 from pipeline.detect.blackout import Absence, Blackout
 from pipeline.detect.compiled import compiled
-from pipeline.detect.judge import Told, retold
+from pipeline.detect.judge import Held, Told, retold
 from pipeline.detect.listening import Clock
 from pipeline.detect.listening import Kept as Ticked
 from pipeline.detect.tables import Tables
@@ -406,6 +406,13 @@ class Silence:
         if told:
             kept = [e for e in told.episodes if e.ended_at_us is None or e.ended_at_us >= oldest]
             self._told[device] = Told(told.revision, kept)
+
+    def held(self) -> Iterator[Held]:
+        for place, told in self._told.items():
+            watched = self.watched.get(self._ids[place])
+            if watched is not None and watched.setting is not None:
+                yield from (Held(e, watched.setting.mode, watched.vehicle.cell) for e in told.episodes)
+        yield from self.blackout.held()
 
     # ---- keeping --------------------------------------------------------------------------------------------------------
 
