@@ -71,20 +71,20 @@ def seeds(number: int) -> Piece:
 
 def permutation(number: int) -> Piece:
     """One order of a whole world of 24 cells, some of it twice."""
-    from tests.law.test_worlds import WORLDS, differences, permuted
+    from tests.law.test_worlds import differences, number_of, permuted
 
-    found = differences(permuted(number), number % WORLDS)
+    found = differences(permuted(number), number_of(number))
     failed = [f"permutation {number}: {line}" for line in found[:1]]
-    return Piece(number, failed, Counter(permutations=1, episodes=_episodes(number % WORLDS)))
+    return Piece(number, failed, Counter(permutations=1, episodes=_episodes(number_of(number))))
 
 
 def kills(number: int) -> Piece:
     """A whole world through engines that are killed, some ten times."""
-    from tests.law.test_worlds import WORLDS, differences, killed
+    from tests.law.test_worlds import differences, killed, number_of
 
     workers = random.Random(number).choice((1, 3, 3))
     ledger, count = killed(number, workers)
-    failed = [f"kills {number}: {line}" for line in differences(ledger, number % WORLDS)[:1]]
+    failed = [f"kills {number}: {line}" for line in differences(ledger, number_of(number))[:1]]
     return Piece(number, failed, Counter(kills=count, worlds=1))
 
 

@@ -8,20 +8,22 @@ import functools
 import random
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import agents.detect
 import agents.normalise
 import agents.plans
 import pipeline.detect.convoys
+import pipeline.detect.timed
 from agents.detect import DetectStage
 from agents.normalise import NormaliseStage
-from pipeline.detect.convoys import March, marches
-from pipeline.detect.tables import Tables
+from pipeline.detect.convoys import marches
+from pipeline.detect.tables import Tables, build_tables
+from pipeline.model.wire import RawBatch, decode_observations, decode_raw, encode_observations
+from pipeline.normalise.normalise import Normalised, Normaliser
 from pipeline.plan.model import CompiledPlan
 from pipeline.settings import Settings
 from tests.law.broker import SESSION_S, Broker, Consumer, Hooks, Producer, Reading, Topic
-from tests.law.ground import the_plan, the_tables
 from tests.law.loop import OWNER, SeededLoop
 
 COMMIT_S = 1.0
@@ -230,14 +232,66 @@ class Group:
             worker.spawn(worker.take(consumer, self.generation, mine))
 
 
+class Remembered:
+    """What is a function of its argument alone, worked out once for the many seeds that share a world. The argument is kept along, so that
+    its id stays its own."""
+
+    MOST = 6000
+    everyone: ClassVar[list[Remembered]] = []
+
+    def __init__(self, work: Callable[[Any], Any], key: Callable[[Any], Any]) -> None:
+        self._work, self._key = work, key
+        self.known: dict[Any, tuple[Any, Any]] = {}
+        self.everyone.append(self)
+
+    def __call__(self, argument: Any) -> Any:
+        key = self._key(argument)
+        found = self.known.get(key)
+        if found is None:
+            found = self.known[key] = argument, self._work(argument)
+        return found[1]
+
+    @classmethod
+    def tidy(cls) -> None:
+        """All together, since what one keeps another has as its argument."""
+        if any(len(one.known) > cls.MOST for one in cls.everyone):
+            for one in cls.everyone:
+                one.known.clear()
+
+
+def _tables_like(plan: CompiledPlan, _like: Tables | None = None) -> Tables:
+    found: Tables = tables_of(plan)
+    return found
+
+
+def _hash_of(plan: CompiledPlan) -> str:
+    return plan.hash
+
+
+_marches = Remembered(marches, _hash_of)
+tables_of = Remembered(build_tables, _hash_of)
+read_raw = Remembered(decode_raw, bytes)
+written = Remembered(encode_observations, id)
+read = Remembered(decode_observations, bytes)
+
+
 @functools.cache
-def _the_marches() -> list[March]:
-    return marches(the_plan())
+def _normalised(plan_hash: str, horizon_us: int) -> Remembered:
+    """By the first normaliser of that plan: it keeps nothing of what it has seen."""
+    normaliser = Normaliser(_plans[plan_hash], horizon_us)
+    return Remembered(normaliser.record, id)
 
 
-def _marches(_plan: CompiledPlan) -> list[March]:
-    """Worked out once: engines are made by the million."""
-    return _the_marches()
+_plans: dict[str, CompiledPlan] = {}
+
+
+class RememberingNormaliser(Normaliser):
+    """Says of a record what was said of it before."""
+
+    def record(self, raw: RawBatch) -> Normalised:
+        _plans[self.plan.hash] = self.plan
+        out: Normalised = _normalised(self.plan.hash, self.horizon_us)(raw)
+        return out
 
 
 async def put_at(app: FakeApp, topic: str, partition: int, offset: int) -> None:
@@ -246,23 +300,30 @@ async def put_at(app: FakeApp, topic: str, partition: int, offset: int) -> None:
 
 
 @contextmanager
-def stages_on(broker: Broker) -> Iterator[None]:
-    """The stages read topics from outside of a group, seek, and leave: here with this log."""
-
-    def tables(_plan: CompiledPlan) -> Tables:
-        return the_tables()
+def stages_on(broker: Broker, remembering: bool) -> Iterator[None]:
+    """The stages read topics from outside of a group, seek, and leave: here with this log. `remembering`: what normalise makes of a record
+    and how records are written and read is worked out once for all seeds of a world."""
 
     def read_topic(_url: str, topic: str, partition: int, start: int | None = None, end: int | None = None) -> Reading:
         return Reading(broker, topic, partition, start, end)
 
-    own = {"read_topic": read_topic, "seek": put_at, "build_tables": tables, "warm_up": lambda *_: 0.0, "os": _Os}
+    own = {"read_topic": read_topic, "seek": put_at, "build_tables": tables_of, "warm_up": lambda *_: 0.0, "os": _Os}
     swapped: list[tuple[Any, str, Any]] = [(agents.detect, name, value) for name, value in own.items()]
     swapped += [
         (agents.normalise, "os", _Os),
         (agents.plans, "read_topic", read_topic),
         (agents.detect, "IDLE_CHECKPOINT_S", 3.0),  # only how long the end of a seed is waited for
         (pipeline.detect.convoys, "marches", _marches),
+        (pipeline.detect.timed, "build_tables", _tables_like),
     ]
+    if remembering:
+        Remembered.tidy()
+        swapped += [
+            (agents.normalise, "Normaliser", RememberingNormaliser),
+            (agents.normalise, "decode_raw", read_raw),
+            (agents.normalise, "encode_observations", written),
+            (agents.detect, "decode_observations", read),
+        ]
     before = [(module, name, getattr(module, name)) for module, name, _ in swapped]
     for module, name, value in swapped:
         setattr(module, name, value)
@@ -273,4 +334,4 @@ def stages_on(broker: Broker) -> Iterator[None]:
             setattr(module, name, value)
 
 
-__all__ = ["Gone", "Group", "Worker", "put_at", "stages_on"]
+__all__ = ["Gone", "Group", "Worker", "put_at", "read", "stages_on", "tables_of"]

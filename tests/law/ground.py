@@ -1,4 +1,4 @@
-"""Where the law is tried: a region of 24 cells, each with a convoy of three on a road of its own, a patrol that wanders between a lake that
+"""Where the law is tried: a region of 24 cells, or only some of them, each with a convoy of three on a road of its own, a patrol that wanders between a lake that
 is forbidden and a camp, and two sensors in that camp. Every rule that is judged is live."""
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pipeline.plan.load import load_plan
 from pipeline.plan.model import CompiledPlan
 
 CELLS = 24
+ALL = tuple(range(CELLS))
 WEST, SOUTH = 73.0, 34.55
 ROW_M = 4000.0
 METRE_LAT = 1 / 111_200.0
@@ -42,17 +43,23 @@ def _circle(cell: int, of: tuple[float, float, float]) -> dict[str, float]:
     return {"lat": round(lat, 7), "lon": round(lon, 7), "radius_m": of[2]}
 
 
-def _files() -> dict[str, dict[str, Any]]:
+def _files(cells: tuple[int, ...], dry: bool) -> dict[str, dict[str, Any]]:
     words = {"en": "Trial", "ur": "آزمائش"}
     told = {"mode": "live", "severity": "high", "owner": "nobody", "respond_within": "5 min", "response": "A test."}
     parts: dict[str, list[dict[str, Any]]] = {
         name: [] for name in ("areas", "routes", "vehicles", "convoys", "movements", "sensors")
     }
-    for n in range(CELLS):
+    for n in cells:
         lake = [{"rule": "area.forbidden", "dwell": "5 s"}, {"rule": "area.left", "dwell": "0 s"}]
         camp = [{"rule": "area.entered", "dwell": "20 s"}, {"rule": "area.required", "vehicles": [f"w1-{n}"]}]
         parts["areas"] += [
-            {"id": f"lake-{n}", "name": words, "kind": "forbidden", "circle": _circle(n, LAKE), "rules": lake},
+            *(
+                []
+                if dry
+                else [
+                    {"id": f"lake-{n}", "name": words, "kind": "forbidden", "circle": _circle(n, LAKE), "rules": lake}
+                ]
+            ),
             {"id": f"camp-{n}", "name": words, "kind": "site", "circle": _circle(n, CAMP), "rules": camp},
         ]
         line = [[round(c, 7) for c in place(n, *point)] for point in ROAD]
@@ -79,14 +86,14 @@ def _files() -> dict[str, dict[str, Any]]:
             {"id": f"pir-{n}", "name": words, "kind": "pir", "site": f"camp-{n}", "device": f"pir-d-{n}", "cell": f"c-{n}"},
         ]  # fmt: skip
     region = {
-        "id": "trial", "name": words, "timezone": "UTC", "invented": True, "cells": [f"c-{n}" for n in range(CELLS)],
+        "id": "trial", "name": words, "timezone": "UTC", "invented": True, "cells": [f"c-{n}" for n in cells],
         "bounds": {"west": WEST - 0.1, "south": SOUTH - 0.1, "east": WEST + 0.3, "north": SOUTH + 1.0},
     }  # fmt: skip
     grouped: dict[str, Any] = {"min_duration": "30 s", "stale_after": "60 s"}
     rules: dict[str, dict[str, Any]] = {
         "area.entered": {}, "area.left": {}, "area.required": {}, "area.forbidden": {},
         "route.deviation": {"min_duration": "10 s"},
-        "stop.unscheduled": {"radius_m": 50, "min_duration": "45 s"},
+        "stop.unscheduled": {"radius_m": 40 if dry else 50, "min_duration": "45 s"},
         "device.silent": {"expected_within": f"{SILENT_S} s"},
         "area.blackout": {"vehicles": 3, "silent_for": "40 s", "within": "60 s"},
         "clock.suspect": {},
@@ -103,18 +110,28 @@ def _files() -> dict[str, dict[str, Any]]:
     return files
 
 
-RULES = frozenset(_files()["rules"]["rules"])
+RULES = frozenset(_files(ALL, dry=False)["rules"]["rules"])
 
 
 @functools.cache
-def the_plan() -> CompiledPlan:
-    """Loaded from files, as any plan is."""
+def the_plan(cells: tuple[int, ...] = ALL, dry: bool = False) -> CompiledPlan:
+    """Loaded from files, as any plan is. `dry`: the one that comes after it, without the lakes and with a narrower stop."""
     with tempfile.TemporaryDirectory() as directory:
-        for name, content in _files().items():
+        for name, content in _files(cells, dry).items():
             (Path(directory) / f"{name}.yaml").write_text(json.dumps(content), encoding="utf-8")  # JSON is YAML
         return load_plan(Path(directory))
 
 
 @functools.cache
-def the_tables() -> Tables:
-    return build_tables(the_plan())
+def the_tables(cells: tuple[int, ...] = ALL) -> Tables:
+    return build_tables(the_plan(cells))
+
+
+@functools.cache
+def the_plans() -> dict[str, CompiledPlan]:
+    """What a switch may name."""
+    return {plan.hash: plan for plan in (the_plan(), the_plan(dry=True))}
+
+
+TABLES: dict[str, Tables] = {}
+"""By plan, for all engines: most versions of a timeline are those of another engine as well."""

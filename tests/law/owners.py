@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pipeline.detect.checkpoint import Recovery
-from pipeline.detect.engine import Engine, NeedHistoryError
+from pipeline.detect.engine import NeedHistoryError
+from pipeline.detect.timed import Timed
 from pipeline.model.episode import Change, Ledger
 from pipeline.model.wire import ObservationBatch
-from tests.law.ground import the_plan, the_tables
+from tests.law.ground import TABLES, the_plan, the_plans, the_tables
 
 
 @dataclass
@@ -36,8 +37,8 @@ class Partition:
         self.recovery = Recovery(0)
         for key, value in self.snapshots:
             self.recovery.see(key, value)
-        self.engine = Engine(the_plan(), self.horizon_us, the_tables(), self.cells)
-        self.next = self.recovery.restore(self.engine, self.epoch)
+        self.engine = Timed(the_plan(), self.horizon_us, the_tables(), self.cells, TABLES)
+        self.next = self.recovery.restore(self.engine, self.epoch, the_plans())
         if self.next:
             self.checkpoint()
 
@@ -50,12 +51,13 @@ class Partition:
         batch = self.batches[self.next]
         if len(batch.fixes):
             self.recovery.mark(int(batch.fixes.received_at_us[-1]), self.next)
-        try:
-            changes = self.engine.feed(batch)
-        except NeedHistoryError as need:
-            start = self.recovery.history_from(need.from_us)
-            self.engine.load_history(self.batches[start : self.next], need.from_us)
-            changes = self.engine.feed(batch)
+        while True:
+            try:
+                changes = self.engine.feed(batch, the_plans())
+                break
+            except NeedHistoryError as need:
+                start = self.recovery.history_from(need.from_us)
+                self.engine.load_history(self.batches[start : self.next], need.from_us)
         before = self.changes.setdefault(self.next, changes)
         assert before == changes, "a replay did not repeat itself"
         self.next += 1
@@ -69,6 +71,18 @@ class Partition:
         """Within a checkpoint, or between two."""
         if dice.random() < 0.5:
             self.checkpoint(torn=dice.randrange(6))
+        self.hire()
+
+    def wake_late(self, dice: random.Random) -> None:
+        """It only slept. Meanwhile a new owner has said that it is there, and died before its first checkpoint was whole. The old one goes on and
+        writes a checkpoint: what it says then counts for nothing, and nobody begins where it stood."""
+        self.snapshots.append(Recovery.marker(0, self.epoch + 1))
+        until = min(self.next + dice.randint(1, 20), len(self.batches))
+        said, self.changes = self.changes, {}
+        while self.next < until:
+            self.step()
+        self.changes = said
+        self.checkpoint()
         self.hire()
 
     def fold(self, ledger: Ledger) -> None:

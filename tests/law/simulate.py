@@ -17,22 +17,24 @@ from dataclasses import dataclass, field
 
 import agents.detect
 import pipeline.detect.checkpoint
-from pipeline.detect.engine import Engine
+from pipeline.detect.timed import Timed
 from pipeline.model import topics
 from pipeline.model.episode import Change, Ledger, decode_changes
-from pipeline.model.wire import RAW_VERSION, RawBatch, decode_observations, encode_raw
+from pipeline.model.wire import RAW_VERSION, RawBatch, encode_raw
 from pipeline.normalise.normalise import Normaliser
 from pipeline.settings import Settings
 from tests.law.broker import SESSION_S, Broker, Weather
-from tests.law.crew import Group, Worker, stages_on
-from tests.law.ground import CELLS, the_plan, the_tables
+from tests.law.crew import Group, Worker, read, stages_on, tables_of
+from tests.law.ground import ALL, the_plan
 from tests.law.loop import SeededLoop, StuckError
 from tests.law.worlds import Shape, World, world
 
 HORIZON_US = 6 * 3600 * 1_000_000
 QUIET_WITHIN_S = 240.0
-WORLDS = 211  # of a kind; each is met with many kinds of bad luck
-MEDIUM_EVERY, LARGE_EVERY = 20, 5000
+SEEDS_OF_WORLD = 40  # in a row; each is met with another kind of bad luck
+MEDIUM_OF_WORLD = 8
+GROUNDS = 4  # plans of one cell, and of two
+MEDIUM_EVERY, WHOLE_EVERY, LARGE_EVERY = 20, 100, 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +58,21 @@ class Plan:
 
 
 def plan_of(seed: int, dice: random.Random) -> Plan:
-    """A cell and one or two workers; one in twenty two cells, and one in five thousand all 24."""
+    """A cell and one or two workers, under a plan of no more; one in twenty two cells, every fifth of these under the whole plan and
+    without `Remembered`; and one in five thousand all 24."""
     if seed % LARGE_EVERY == 0:
         world_seed, workers, together = seed // LARGE_EVERY % 5, 3, 20
-        shape, partitions = Shape(tuple(range(CELLS)), 200), 8
+        shape, partitions = Shape(ALL, 200), 8
     elif seed % MEDIUM_EVERY == 0:
-        world_seed, workers, together = seed // MEDIUM_EVERY % WORLDS, dice.choice((2, 2, 3)), dice.choice((1, 4, 20))
-        first = world_seed % CELLS
-        shape, partitions = Shape((first, (first + 7) % CELLS), 240), 2
+        world_seed = seed // MEDIUM_EVERY // MEDIUM_OF_WORLD
+        workers, together = dice.choice((2, 2, 3)), dice.choice((1, 4, 20))
+        first = world_seed % GROUNDS
+        cells = first, first + 7
+        shape, partitions = Shape(cells, 240, ground=ALL if seed % WHOLE_EVERY == 0 else cells), 2
     else:
-        world_seed, workers, together = seed % WORLDS, dice.choice((1, 2, 2)), dice.choice((2, 8, 30))
-        shape, partitions = Shape((world_seed % CELLS,), 110), 1
+        world_seed, workers, together = seed // SEEDS_OF_WORLD, dice.choice((1, 2, 2)), dice.choice((2, 8, 30))
+        cell = world_seed % GROUNDS
+        shape, partitions = Shape((cell,), 90, ground=(cell,)), 1
     bad = dice.random() < 0.3
     return Plan(
         shape, world_seed, partitions, workers,
@@ -88,11 +94,12 @@ def settings_for(partitions: int) -> Settings:
     return Settings(log_url="log://memory", partitions=partitions)
 
 
-@functools.lru_cache(maxsize=512)
+@functools.lru_cache(maxsize=32)
 def world_of(seed: int, shape: Shape) -> tuple[World, bytes, frozenset[object]]:
     """The world, what one engine that nobody disturbs makes of it, and its fixes."""
     of = world(seed, shape)
-    normaliser, engine, ledger = Normaliser(the_plan()), Engine(the_plan(), HORIZON_US, the_tables()), Ledger()
+    plan = the_plan(shape.ground)
+    normaliser, engine, ledger = Normaliser(plan), Timed(plan, HORIZON_US, tables_of(plan)), Ledger()
     fixes: set[object] = set()
     for _, record in of.raw():
         for batch in normaliser.record(record).batches.values():
@@ -161,7 +168,7 @@ class Simulation:
     # ---- those who come and go ----------------------------------------------------------------------------------------
 
     def hire(self) -> None:
-        worker = Worker(self.broker, self.settings, the_plan(), self.groups)
+        worker = Worker(self.broker, self.settings, the_plan(self.plan.shape.ground), self.groups)
         worker.when_dead = self._dead
         self.workers.append(worker)
         worker.start()
@@ -311,7 +318,7 @@ class Simulation:
         fixes: set[object] = set()
         for p in range(self.plan.partitions):
             for _, value in self.broker.log[topics.OBSERVATIONS.name, p]:
-                batch = decode_observations(value or b"")
+                batch = read(value or b"")
                 fixes.update((f.device, f.seen_at_us, f.seq) for f in batch.fixes.rows())
             newest = 0
             for _, value in self.broker.log[topics.EPISODES.name, p]:
@@ -353,7 +360,7 @@ def simulate(seed: int) -> Outcome:
         simulation = Simulation(seed, loop, dice)
         outcome = simulation.outcome
         agents.detect.HOT_US, agents.detect.FORGET_S = simulation.plan.hot_us, simulation.plan.forget_s
-        with stages_on(simulation.broker):
+        with stages_on(simulation.broker, simulation.plan.shape.ground != ALL):
             try:
                 loop.run_until_complete(simulation.run())
             finally:

@@ -15,13 +15,10 @@ from pipeline.detect.checkpoint import EPOCH_KEY
 from pipeline.detect.engine import Engine
 from tests.law.simulate import LARGE_EVERY, MEDIUM_EVERY, simulate
 
-SEEDS = (
-    *range(1, 160),
-    *range(10 * MEDIUM_EVERY, 49 * MEDIUM_EVERY, MEDIUM_EVERY),
-    LARGE_EVERY,
-    2 * LARGE_EVERY,
-)  # the large ones are rare in a row
-TRIED = (*range(1, 100), *range(MEDIUM_EVERY * 10, MEDIUM_EVERY * 60, MEDIUM_EVERY))
+SMALL = tuple(seed for seed in range(1, LARGE_EVERY, 13) if seed % MEDIUM_EVERY)  # three or so of a world
+MEDIUM = tuple(range(10 * MEDIUM_EVERY, LARGE_EVERY, 3 * MEDIUM_EVERY))
+SEEDS = (*SMALL[:159], *MEDIUM[:39], LARGE_EVERY, 2 * LARGE_EVERY)  # the large ones are rare in a row
+TRIED = (*SMALL[:120], *MEDIUM[:50])
 """A fault of ours may pass so many before one of them fails."""
 
 

@@ -15,12 +15,14 @@ from pipeline.model.observation import Fix, Other, Tick
 from pipeline.model.times import format_us
 from pipeline.model.wire import RAW_VERSION, BatchBuilder, ObservationBatch, RawBatch, RawItem
 from pipeline.normalise.normalise import Normaliser
-from tests.law.ground import CAMP, CELLS, LAKE, ROAD, place, the_plan
+from pipeline.normalise.orders import ORDER_LOGIN, ORDER_TOPIC
+from tests.law.ground import ALL, CAMP, LAKE, ROAD, place, the_plan
 
 SECOND = 1_000_000
 START_US = 1_764_000_000_000_000
 SOURCES = ("north", "south")  # two that take what devices send; each has Ticks of its own
 TICK_S = 10
+ORDERED_CELLS = 6
 SPEED_MPS = 8.0
 _EAST = np.array([point[0] for point in ROAD])
 _NORTH = np.array([point[1] for point in ROAD])
@@ -29,11 +31,12 @@ _ALONG = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(_EAST), np.diff(_NORT
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How large a world is: which cells speak, for how long, how often a device reports."""
+    """How large a world is: which cells speak, for how long, how often a device reports. `ground`: the cells of the plan."""
 
     cells: tuple[int, ...]
     seconds: int
     every_s: int = 10
+    ground: tuple[int, ...] = ALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +148,28 @@ def _presses(cell: int, shape: Shape, dice: random.Random) -> Iterator[_Says]:
         yield _Says(cell, f"{name}-{cell}", [(at_s, body)])
 
 
+def _orders(shape: Shape, switch_to: str, dice: random.Random) -> Iterator[tuple[float, _Says, bytes]]:
+    """What the control room does to the movements of the first cells, at two instants, and a switch of the plan at a third. Some orders are
+    given before they are in force, some late."""
+    room = _Says(-1, ORDER_LOGIN)
+    given: list[tuple[float, str, dict[str, Any]]] = []
+    for cell in shape.cells[:ORDERED_CELLS]:
+        movement, route = f"m-{cell}", f"n-{cell}"
+        again = {"id": f"{movement}-b", "name": "x", "convoy": f"k-{cell}", "route": route, "always": True}
+        diverted = {"movement": movement, "route": route, "from_km": 0.3, "to_km": dice.choice((2.5, 5.0))}
+        if dice.random() < 0.6:
+            given += [(0.3, "cancel", {"movement": movement}), (0.55, "create", {"movement": again})]
+        else:
+            given.append((dice.choice((0.3, 0.55)), "divert", diverted))
+    if switch_to:
+        given.append((0.75, "plan", {"hash": switch_to}))
+    for number, (part, what, fields) in enumerate(given):
+        from_s = part * shape.seconds
+        body = {"kind": "order", "what": what, "fields": fields | {"number": f"{number}"}}
+        body["effective_from"] = format_us(START_US + round(from_s * SECOND))
+        yield max(0.0, from_s + dice.choice((-20, 0.5, 30, 90))), room, json.dumps(body).encode()
+
+
 def _delivered(
     says: _Says, shape: Shape, dark: tuple[float, float], dice: random.Random
 ) -> Iterator[tuple[float, _Says, bytes]]:
@@ -181,8 +206,8 @@ class World:
     ticks: tuple[Tick, ...]
 
     def raw(self) -> Iterator[tuple[int, RawBatch]]:
-        """(cell, record), one message in each; a Tick in a record of its own, cell -1."""
-        plan_hash = the_plan().hash
+        """(cell, record), one message in each; Ticks and orders are for every partition: cell -1."""
+        plan_hash = the_plan(self.shape.ground).hash
         number = 0
         coming: list[tuple[int, int, Any]] = [(m.at_us, 0, m) for m in self.messages]
         coming += [(tick.at_us, 1, tick) for tick in self.ticks]
@@ -196,7 +221,7 @@ class World:
     @functools.cached_property
     def observations(self) -> list[Said]:
         """What normalise makes of it, one at a time, in that order."""
-        normaliser, out = Normaliser(the_plan()), []
+        normaliser, out = Normaliser(the_plan(self.shape.ground)), []
         for _, record in self.raw():
             result = normaliser.record(record)
             assert not result.rejects, result.rejects[0]
@@ -207,7 +232,8 @@ class World:
 
 
 def _item(number: int, m: Arrived) -> RawItem:
-    return RawItem(number, m.login, f"v1/0/{m.login}/native", m.payload, m.at_us)
+    topic = ORDER_TOPIC if m.login == ORDER_LOGIN else f"v1/0/{m.login}/native"
+    return RawItem(number, m.login, topic, m.payload, m.at_us)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +245,8 @@ class Said:
     what: Fix | Other
 
 
-def world(seed: int, shape: Shape) -> World:
+def world(seed: int, shape: Shape, ordered: bool = False, switch_to: str = "") -> World:
+    """`ordered`: with movement orders, and a switch to the plan of that hash."""
     coming: list[tuple[float, _Says, bytes]] = []
     for cell in shape.cells:
         dice = random.Random(f"{seed} {cell}")
@@ -228,6 +255,8 @@ def world(seed: int, shape: Shape) -> World:
         for kind in (_convoy, _patrol, _site, _presses):
             for says in kind(cell, shape, dice):
                 coming += _delivered(says, shape, dark, dice)
+    if ordered:
+        coming += _orders(shape, switch_to, random.Random(f"{seed} orders"))
     coming.sort(key=lambda c: c[0])
     messages, last_us = [], 0
     for at_s, says, payload in coming:
@@ -251,7 +280,7 @@ def world(seed: int, shape: Shape) -> World:
 
 
 def all_cells(seconds: int = 600) -> Shape:
-    return Shape(tuple(range(CELLS)), seconds)
+    return Shape(ALL, seconds)
 
 
 def records(said: Sequence[Said], dice: random.Random, most: int) -> list[ObservationBatch]:
