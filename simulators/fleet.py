@@ -161,6 +161,14 @@ class Journey:
         self._chainage = at_m
         return self
 
+    def onto(self, road: str) -> Self:
+        """Go on along another road, which passes here."""
+        self._road = self._world.roads[road]
+        path = self._road.path
+        x, y = float(self._here[0][0]), float(self._here[1][0])
+        self._chainage = float(path.s_m[np.argmin(np.hypot(path.x_m - x, path.y_m - y))])
+        return self
+
     def into(self, area: str, speed_mps: float) -> Self:
         """Along the road to where one turns off to an area, and slowly to its middle."""
         turn_off, points = self._world.gate(self._road.id, area)

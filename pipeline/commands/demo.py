@@ -12,12 +12,13 @@ from pipeline.commands.run import set_up_logging
 from pipeline.plan.load import PlanError
 
 
-def demo_plan() -> Path:
-    """The demo's plan: of the checkout when there is one, else the copy that the package carries."""
-    for candidate in (Path("plans/hazara"), Path(__file__).resolve().parent.parent / "plan" / "demo" / "hazara"):
+def demo_plan(wanted: Path = Path("plans/hazara")) -> Path:
+    """A story's plan: of the checkout when there is one, else the copy that the package carries."""
+    packed = Path(__file__).resolve().parent.parent / "plan" / "demo"
+    for candidate in (wanted, packed.joinpath(*wanted.parts[1:])):
         if candidate.is_dir():
             return candidate
-    raise BadInput("the demo's plan is missing: neither plans/hazara here nor in the package")
+    raise BadInput(f"the demo's plan is missing: neither {wanted} here nor in the package")
 
 
 @click.command()
@@ -58,11 +59,13 @@ def demo(
     module = importlib.import_module("agents.demo")
     simulators = importlib.import_module("simulators.run")
     try:
-        simulators.story_named(scenario)
+        story = simulators.story_named(scenario)
     except KeyError as error:
         raise BadInput(f"there is no story {scenario!r}; `rahdar simulate --list` names them") from error
     try:
-        options = module.DemoOptions(scenario, speed, for_s, headless, lan, directory, plan_dir or demo_plan(), seed)
+        options = module.DemoOptions(
+            scenario, speed, for_s, headless, lan, directory, plan_dir or demo_plan(story.plan), seed
+        )
         code: int = module.run_demo(options)
     except PlanError as error:
         raise BadInput(str(error)) from error

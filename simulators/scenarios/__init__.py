@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simulators.scenarios import bad_network, first_watch, gorge_backlog, night, parking, quiet_hour, sos
+from simulators.scenarios import bad_network, first_watch, gorge_backlog, handover, night, parking, quiet_hour, sos
 from simulators.story import Story
 
 STORIES: dict[str, Story] = {
@@ -16,5 +16,6 @@ STORIES: dict[str, Story] = {
         bad_network.STORY,
         sos.STORY,
         night.STORY,
+        handover.STORY,
     )
 }
