@@ -1,4 +1,4 @@
-"""Whatever comes in whatever order, and however often the store crashes: I2, I4, I5 and I6 of the alert book."""
+"""Whatever comes in whatever order, and however often store and notifier crash: I2 to I6 of the alert book."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -24,12 +25,18 @@ from hypothesis.stateful import (
 from pipeline.alert.acts import OUTCOMES
 from pipeline.alert.policy import OWN_RULES, ROOM, WINDOW_US, is_grave
 from pipeline.alert.store import AlertStore
+from pipeline.alert.tables import make_engine
 from pipeline.model.alert import AlertEvent
 from pipeline.model.episode import Episode, Ledger
+from pipeline.notify.escalate import asks_for_people
+from pipeline.notify.leases import Leases, Task
+from pipeline.notify.outcome import Accepted, Outcome, Passing, Permanent, Sent, Unknown
+from pipeline.notify.tables import outbox
 from pipeline.plan.model import CompiledPlan, Convoy
 from tests.alert.builders import HOUR, MINUTE, WORDS, at, batch, change, command, episode, sos
 from tests.alert.servers import afresh, postgres
 from tests.detect.plans import RULES, plan
+from tests.notify.builders import ladder, officer, roster, rung
 
 SEVERITIES = st.sampled_from(["critical", "high", "medium", "low"])
 FLEET = ("v1", "v2", "v3", "v4")
@@ -56,15 +63,28 @@ BEFORE = {
 }
 
 
+OUTCOMES_OF_A_TRY: list[tuple[bool, Outcome]] = [  # whether the person has heard it
+    (True, Sent("")), (True, Sent("")), (True, Accepted("", 90.0)), (True, Unknown("")), (False, Unknown("")), (False, Passing("")),
+    (False, Permanent("")),
+]  # fmt: skip
+TOLD = sa.select(outbox.c.alert).distinct().where(outbox.c.kind == "alert", outbox.c.state != "cancelled")
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # what is on trial is the order of things, not the disk
 
 
 def world() -> CompiledPlan:
-    """Three vehicles are a convoy; a stop stays away for two minutes before it is over."""
+    """Three vehicles are a convoy; a stop stays away for two minutes before it is over; two officers, of whom one is asked again."""
+    people = roster(
+        officers=[officer("amina", "webhook", "gsm"), officer("bilal")],
+        ladders=[ladder(rung(0, "owner"), rung(5, "chief"), rung(15, "owner", "chief"), again=30)],
+    )
     of = plan(
         vehicles=FLEET, rules={**RULES, "stop.unscheduled": replace(RULES["stop.unscheduled"], off_delay_us=2 * MINUTE)}
     )
-    return replace(of, convoys={"k1": Convoy("k1", "r", {"en": "K"}, ("v1", "v2", "v3"), ("v1",), (), 500.0)})
+    return replace(
+        of,
+        rosters={"r": people},
+        convoys={"k1": Convoy("k1", "r", {"en": "K"}, ("v1", "v2", "v3"), ("v1",), (), 500.0)},
+    )
 
 
 class Book(RuleBasedStateMachine):
@@ -83,6 +103,11 @@ class Book(RuleBasedStateMachine):
         self.notes: dict[str, list[str]] = {}
         self.minute, self.revision = 1, 0
         self.store = self.open()
+        self.notifier = Leases(self.url, "n")
+        self.looking = make_engine(self.url)
+        self.in_hand: list[Task] = []
+        self.at_the_relay: list[str] = []
+        self.heard: dict[tuple[str, int, str, str], list[bool]] = {}  # alert, revision, person, kind: "repeat" or not
 
     def open(self) -> AlertStore:
         return AlertStore(self.url, self.plan, lambda _: WORDS)
@@ -92,6 +117,8 @@ class Book(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.store.close()
+        self.notifier.close()
+        self.looking.dispose()
         self.folder.cleanup()
 
     @property
@@ -297,6 +324,47 @@ class Book(RuleBasedStateMachine):
     def ask_for_nothing(self) -> None:
         assert self.order("acknowledge", "no such alert") == []
 
+    # ---- what the notifier does --------------------------------------------------------------------------------------------------
+
+    @rule(most=st.integers(1, 4))
+    def take_up(self, most: int) -> None:
+        """It lives, so it keeps what it has in hand."""
+        self.notifier.renew([task.id for task in self.in_hand], self.now)
+        self.notifier.overdue(self.now)
+        self.in_hand += self.notifier.take(self.now, most, critical=False)
+
+    @precondition(lambda self: self.in_hand)
+    @rule(how=st.sampled_from(OUTCOMES_OF_A_TRY))
+    def send(self, how: tuple[bool, Outcome]) -> None:
+        heard, outcome = how
+        task = self.in_hand.pop(0)
+        if isinstance(outcome, Accepted):
+            outcome = Accepted(f"sms:{len(self.at_the_relay)}", outcome.within_s)
+            self.at_the_relay.append(outcome.receipt)
+        if heard:
+            self.hear(task)
+        self.notifier.done(task, outcome, self.now)
+
+    @precondition(lambda self: self.at_the_relay)
+    @rule(data=st.data(), delivered=st.booleans())
+    def report(self, data: st.DataObject, delivered: bool) -> None:
+        """Twice too, and after another channel has been tried."""
+        self.notifier.report(data.draw(st.sampled_from(self.at_the_relay)), delivered, "", self.now)
+
+    @rule(heard=st.integers(0, 4), same_name=st.booleans())
+    def kill_the_notifier(self, heard: int, same_name: bool) -> None:
+        """While it sends: of what it had in hand some has arrived."""
+        for task in self.in_hand[:heard]:
+            self.hear(task)
+        self.in_hand = []
+        self.notifier.close()
+        self.notifier = Leases(self.url, "n" if same_name else f"n{self.minute}")
+        self.notifier.take_back()
+
+    def hear(self, task: Task) -> None:
+        m = task.message
+        self.heard.setdefault((m.alert, m.revision, task.person, m.kind), []).append(task.repeat)
+
     # ---- what time and the machine do -----------------------------------------------------------------------------------------
 
     @rule(minutes=st.sampled_from([1, 3, 11, 200]))
@@ -340,6 +408,20 @@ class Book(RuleBasedStateMachine):
             assert (self.modes.get(name, "live") == "live") == (name in mapped)
 
     @invariant()
+    def nobody_is_told_twice_without_the_word_repeat(self) -> None:
+        """I3."""
+        for telling, repeats in self.heard.items():
+            assert all(repeats[1:]), telling
+
+    @invariant()
+    def whatever_asks_for_people_is_told(self) -> None:
+        """I3: somebody has been told, is being told, or could not be reached."""
+        with self.looking.connect() as look:
+            told = set(look.execute(TOLD).scalars())
+        for a in self.known.values():
+            assert not asks_for_people(a) or a.id in told, a
+
+    @invariant()
     def nobody_is_told_more_than_they_can_read(self) -> None:
         """But for what is critical or pressed when it is told: that is never held back for it. What an alert has become since
         unreads no line; but one that the same transaction holds again was not told."""
@@ -373,6 +455,9 @@ class Book(RuleBasedStateMachine):
         back: set[str] = set()
         for event in self.events:
             a, before = event.alert, last.get(event.alert.id)
+            if event.transition in ("told", "escalated"):
+                assert a == before, "who was told changes nothing of it"
+                continue
             assert BEFORE[event.transition](before), (event.transition, event.reason)
             assert a.revision == (0 if before is None else before.revision + 1)
             if before is not None and before.closed_at_us is not None:
