@@ -28,14 +28,25 @@ from pipeline.detect.clocks import Clocks
 from pipeline.detect.convoys import Convoys
 from pipeline.detect.form import OUT
 from pipeline.detect.judge import Judge
-from pipeline.detect.places import Names
+from pipeline.detect.places import Names, look_up
 from pipeline.detect.rewind import EVERY_FIXES, Keyframes, behind, merge
 from pipeline.detect.scan import DONE, OUT_FULL, scan
 from pipeline.detect.sensors import Sensors
 from pipeline.detect.silence import Silence
 from pipeline.detect.state import Vehicles
 from pipeline.detect.tables import Tables, build_tables
-from pipeline.detect.tell import Account, account, fold, kind_of, overlap, press_episode, same, still_open
+from pipeline.detect.tell import (
+    Account,
+    Said,
+    account,
+    fold,
+    kind_of,
+    overlap,
+    press_episode,
+    said_of,
+    same,
+    still_open,
+)
 from pipeline.model.episode import Change
 from pipeline.model.observation import Press
 from pipeline.model.wire import ObservationBatch
@@ -44,7 +55,7 @@ from pipeline.plan.model import CompiledPlan, names_of
 Array = npt.NDArray[Any]
 ALARMING = ("sos", "duress")
 PRESSES_KEPT = 10_000
-FEW_NAMES = 32  # looked up as quickly as their places are checked
+FEW_NAMES = 4  # looked up as quickly as their places
 
 
 class NeedHistoryError(Exception):
@@ -128,19 +139,21 @@ class Engine:
         """What `Names` says of the record's names, shape (names,); by their places in the plan where the record has them."""
         names = batch.fixes.names
         places = batch.places
-        if (
-            places is None
-            or len(names) < FEW_NAMES
-            or batch.plan_hash != self.plan.hash
-            or not -1 <= int(places.min()) <= int(places.max()) < len(self._by_place) - 1
-        ):
-            return np.fromiter(map(self._names.__getitem__, names), np.int64, len(names))
-        packed: Array = self._by_place[places]
-        for i in np.flatnonzero(packed < 0):
-            packed[i] = self._names[names[i]]
-            if places[i] >= 0:
-                self._by_place[places[i]] = packed[i]
+        if places is None or len(names) < FEW_NAMES or batch.plan_hash != self.plan.hash:
+            return self._packed_by_name(names)
+        packed: Array = np.empty(len(names), np.int64)
+        unknown = look_up(self._by_place, places, packed)
+        if unknown < 0:
+            return self._packed_by_name(names)
+        if unknown:
+            for i in np.flatnonzero(packed < 0):
+                packed[i] = self._names[names[i]]
+                if places[i] >= 0:
+                    self._by_place[places[i]] = packed[i]
         return packed
+
+    def _packed_by_name(self, names: tuple[str, ...]) -> Array:
+        return np.fromiter(map(self._names.__getitem__, names), np.int64, len(names))
 
     # ---- feeding ------------------------------------------------------------------------------------------------------
 
@@ -200,39 +213,39 @@ class Engine:
         return changes
 
     def _forward(self, fixes: Array, use: Array, changes: list[Change]) -> None:
-        v = self.vehicles
-        skipped = np.bincount(use, minlength=8)
-        self.counts["duplicates"] += int(skipped[DUPLICATE])
-        self.counts["kept_out"] += int(skipped[KEPT_OUT])
-        self.counts["strangers"] += int(skipped[STRANGER])
-        self.received_us = max(self.received_us, int(fixes["received"][-1]))
-        for said in self._scan(fixes, use):
-            slot = int(said["slot"])
-            f = fixes[said["fix"]]
-            changes.append(self._change(slot, said, kind_of(said), f))
-        v.remember(fixes, use)
-        in_order = fixes["slot"][use == 1]
-        v.dirty[in_order] = True
-        due = in_order[v.rows["n"][in_order] >= self.keyframes.due_at(in_order)]
-        for slot in set(due.tolist()):
+        received, seen = fixes["received"], fixes["seen"]
+        self.received_us = max(self.received_us, received.item(-1))
+        for part in self._scanned(fixes, use):
+            for said in map(Said._make, part.tolist()):
+                changes.append(self._change(said, kind_of(said), received.item(said.fix), seen.item(said.fix)))
+        due, skipped = self.vehicles.admit(fixes, use, self.keyframes.due(self.vehicles.count))
+        for slot in due:
             self._keyframe(slot)
+        self.counts["duplicates"] += skipped[DUPLICATE]
+        self.counts["kept_out"] += skipped[KEPT_OUT]
+        self.counts["strangers"] += skipped[STRANGER]
 
-    def _change(self, slot: int, said: Any, kind: Any, f: Any, was: tuple[str, ...] = ()) -> Change:
-        v = self.vehicles
-        vehicle = int(v.rows["vehicle"][slot])
-        told = account(self.tables, vehicle, said, int(f["received"]), int(f["seen"]))
-        v.revisions[slot] += 1
+    def _change(self, said: Said, kind: Any, received_us: int, seen_us: int, was: tuple[str, ...] = ()) -> Change:
+        v, slot = self.vehicles, said.slot
+        vehicle = v.rows["vehicle"].item(slot)
+        told = account(self.tables, vehicle, said, received_us, seen_us)
+        revision = v.revisions.item(slot) + 1
+        v.revisions[slot] = revision
         cell = self.plan.vehicles[self.tables.vehicle_ids[vehicle]].cell
-        return told.change(kind, int(v.revisions[slot]), cell, self.plan.hash, was)
+        return told.change(kind, revision, cell, self.plan.hash, was)
 
     def _scan(self, fixes: Array, use: Array) -> list[Any]:
+        """Records of form.OUT, each its own copy."""
+        return [said for part in self._scanned(fixes, use) for said in part]
+
+    def _scanned(self, fixes: Array, use: Array) -> list[Array]:
         v = self.vehicles
-        told: list[Any] = []
+        told: list[Array] = []
         start = 0
         while True:
             start, n, why = scan(self.tables.static, v.rows, v.pairs, v.legs, fixes, use, start, self._out)
             if n:
-                told.extend(self._out[:n].copy())
+                told.append(self._out[:n].copy())
             if why == DONE:
                 return told
             if why == OUT_FULL and n == 0:
@@ -331,22 +344,26 @@ class Engine:
                 replaced = [k for k, o in gone.items() if k[:2] == key[:2] and overlap(o, said)]
                 was = tuple(self._id(slot, gone.pop(k)) for k in sorted(replaced, key=lambda k: k[2]))
                 if was:
-                    changes.append(self._change(slot, said, "amend", decider, was))
+                    changes.append(self._changed(said, "amend", decider, was))
                     continue
                 begun = said.copy()
                 begun["ended"] = 0
-                changes.append(self._change(slot, begun, "begin", decider))
+                changes.append(self._changed(begun, "begin", decider))
                 if said["ended"]:
-                    changes.append(self._change(slot, said, "end", decider))
+                    changes.append(self._changed(said, "end", decider))
             elif not same(old, said):
                 kind = "end" if said["ended"] and not old["ended"] else "amend"
-                changes.append(self._change(slot, said, kind, decider))
+                changes.append(self._changed(said, kind, decider))
         for key in sorted(gone, key=lambda k: (k[2], k[0], k[1])):
-            changes.append(self._change(slot, gone[key], "retract", newest))
+            changes.append(self._changed(gone[key], "retract", newest))
         return changes
 
+    def _changed(self, said: Any, kind: Any, f: Any, was: tuple[str, ...] = ()) -> Change:
+        """`said`: a record of form.OUT, `f`: the fix that decided."""
+        return self._change(said_of(said), kind, int(f["received"]), int(f["seen"]), was)
+
     def _id(self, slot: int, said: Any) -> str:
-        return account(self.tables, int(self.vehicles.rows["vehicle"][slot]), said, 0, 0).episode.id
+        return account(self.tables, int(self.vehicles.rows["vehicle"][slot]), said_of(said), 0, 0).episode.id
 
     def _keyframe(self, slot: int) -> None:
         v = self.vehicles

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from typing import Any
 
 from pipeline.detect.arrive import pack_name
+from pipeline.detect.compiled import compiled
 from pipeline.detect.tables import Tables
 
 LATER_DEVICES = 1 << 27
@@ -27,3 +29,18 @@ class Names(dict[str, int]):
             known = LATER_DEVICES + int.from_bytes(digest, "big") % LATER_DEVICES, 0
         packed = self[name] = pack_name(slot, *known)
         return packed
+
+
+@compiled
+def look_up(by_place: Any, places: Any, packed: Any) -> int:
+    """Fill `packed` from the table of the plan's names; what is not in it yet is -1. Returns how many are; -1 when a place is none."""
+    last = len(by_place) - 1
+    unknown = 0
+    for i in range(len(places)):
+        place = places[i]
+        if place < -1 or place >= last:
+            return -1
+        packed[i] = by_place[place] if place >= 0 else -1
+        if packed[i] < 0:
+            unknown += 1
+    return unknown

@@ -52,11 +52,10 @@ class Keyframes:
         self._state: dict[int, list[bytes]] = {}
         self._due: Array = np.full(16, EVERY_FIXES, np.int64)
 
-    def due_at(self, slots: Array) -> Array:
-        """The count of fixes at which each of these wants its next keyframe."""
-        if len(slots):
-            self._room(int(slots.max()))
-        return self._due[slots]
+    def due(self, slots: int) -> Array:
+        """The count of fixes at which each slot wants its next keyframe; of so many slots at least."""
+        self._room(slots - 1)
+        return self._due
 
     def _room(self, slot: int) -> None:
         while slot >= len(self._due):

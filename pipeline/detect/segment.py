@@ -29,7 +29,7 @@ from pipeline.detect.engine import Engine, NeedHistoryError
 from pipeline.detect.form import FIX
 from pipeline.detect.rewind import EVERY_FIXES, behind
 from pipeline.detect.tables import Tables
-from pipeline.detect.tell import account, fold, still_open
+from pipeline.detect.tell import account, fold, said_of, still_open
 from pipeline.model.episode import Change
 from pipeline.model.wire import Fixes, ObservationBatch
 from pipeline.plan.model import CompiledPlan
@@ -170,7 +170,7 @@ class Segment(Engine):
 
     def _told(self, slot: int, said: Any, f: Any) -> Change:
         vehicle = int(self.vehicles.rows["vehicle"][slot])
-        told = account(self.tables, vehicle, said, int(f["received"]), int(f["seen"]))
+        told = account(self.tables, vehicle, said_of(said), int(f["received"]), int(f["seen"]))
         cell = self.plan.vehicles[self.tables.vehicle_ids[vehicle]].cell
         return told.change("amend", 0, cell, self.plan.hash)
 
@@ -180,7 +180,7 @@ class Segment(Engine):
             return []
         out = []
         for said in ended:
-            told = account(self.tables, self.tables.vehicle_place[vehicle], said, at_us, at_us)
+            told = account(self.tables, self.tables.vehicle_place[vehicle], said_of(said), at_us, at_us)
             change = told.change("end", 0, self.plan.vehicles[vehicle].cell, self.plan.hash)
             evidence = {**change.episode.evidence, "ended_by": "PLAN_REMOVED"}
             out.append(_with_evidence(change, evidence))

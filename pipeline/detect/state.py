@@ -12,6 +12,7 @@ from pipeline.detect.form import FIX, HELD, LEG, NEVER, PAIR, ROW
 
 Array = npt.NDArray[Any]
 CHUNK = 32
+NOT_DUE = np.int64(1 << 62)
 CHAIN = np.dtype([("head", "i4"), ("tail", "i4"), ("in_tail", "i4"), ("count", "i4")], align=True)
 KEY = np.dtype(
     [("stamp", "i8"), ("dirty", "i8"), ("seen", "i8"), ("device", "i8"), ("seq", "i8"), ("body", "u8")], align=True
@@ -50,6 +51,8 @@ class Vehicles:
         self.links[-1] = -1
         self.free: Array = np.array([0, 64], np.int64)  # first free chunk, how many are free
         self.limit_us = 0
+        self._tally: Array = np.zeros(8, np.int64)
+        self._found: Array = np.zeros(16, np.int64)
 
     def add(self, vehicle: int) -> int:
         slot = self.count
@@ -107,6 +110,27 @@ class Vehicles:
             self.free[0] = n
             self.free[1] += n
 
+    def admit(self, fixes: Array, use: Array, due: Array) -> tuple[list[int], list[int]]:
+        """Remember what the scan has used. Returns the slots whose count of fixes has come to what is `due`, and how many fixes were
+        of each use."""
+        self.make_room(len(fixes))
+        if len(self._found) < len(fixes):
+            self._found = np.zeros(2 * len(fixes), np.int64)
+        n = _admit(
+            self.pool,
+            self.links,
+            self.free,
+            self.chains,
+            self.rows,
+            self.dirty,
+            due,
+            fixes,
+            use,
+            self._tally,
+            self._found,
+        )
+        return self._found[:n].tolist(), self._tally.tolist()
+
     def remember(self, fixes: Array, use: Array) -> None:
         self.make_room(len(fixes))
         _remember(self.pool, self.links, self.free, self.chains, fixes, use)
@@ -146,6 +170,25 @@ def _remember(pool: Any, links: Any, free: Any, chains: Any, fixes: Any, use: An
         pool[c.tail, c.in_tail] = fixes[i]
         c.in_tail += 1
         c.count += 1
+
+
+@compiled
+def _admit(
+    pool: Any, links: Any, free: Any, chains: Any, rows: Any, dirty: Any, due: Any, fixes: Any, use: Any, tally: Any, found: Any
+) -> int:  # fmt: skip
+    tally[:] = 0
+    n = 0
+    _remember(pool, links, free, chains, fixes, use)
+    for i in range(len(fixes)):
+        tally[use[i]] += 1
+        if use[i] == 1:
+            slot = fixes[i].slot
+            dirty[slot] = True
+            if rows[slot].n >= due[slot]:
+                due[slot] = NOT_DUE  # once; the keyframe says when it is due again
+                found[n] = slot
+                n += 1
+    return n
 
 
 @compiled

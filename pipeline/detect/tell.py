@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -22,8 +22,29 @@ LATE_US = 60_000_000
 FIELDS = ("severity", "began", "decided", "ended", "lat", "lon", "along", "peak")
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Said(NamedTuple):
+    """One record of a scan (form.OUT) as plain numbers: NumPy's own are slow to take apart one by one."""
+
+    fix: int
+    slot: int
+    kind: int
+    rule: int
+    object: int
+    severity: int
+    began: int
+    decided: int
+    ended: int
+    lat: float
+    lon: float
+    along: float
+    peak: float
+
+
+def said_of(record: Any) -> Said:
+    return Said._make(record.item())
+
+
+class Account(msgspec.Struct, frozen=True):
     """An episode as some sequence of fixes tells it, and the fix that decided its last word (None: an earlier record's)."""
 
     episode: Episode
@@ -58,23 +79,23 @@ def _said(value: float, digits: int) -> float | None:
     return None if math.isnan(value) else round(float(value), digits)
 
 
-def account(tables: Tables, vehicle: int, said: Any, received_us: int, seen_us: int) -> Account:
-    """`said`: one record of the scan."""
-    rule_code, place = int(said["rule"]), int(said["object"])
+def account(tables: Tables, vehicle: int, said: Said, received_us: int, seen_us: int) -> Account:
+    """What was said of this vehicle (its place in the plan), as an episode."""
+    place = said.object
     evidence: dict[str, Any] = {
-        "decided_at": format_us(int(said["decided"])),
-        "lat": _said(said["lat"], 6),
-        "lon": _said(said["lon"], 6),
+        "decided_at": format_us(said.decided),
+        "lat": _said(said.lat, 6),
+        "lon": _said(said.lon, 6),
     }
-    if rule_code == AREA:
+    if said.rule == AREA:
         told = tables.watches[place]
         rule, obj, mode = told.rule, told.object, told.mode
-        if not math.isnan(said["along"]):
+        if not math.isnan(said.along):
             # crossing: nobody saw it inside, two fixes lie on either side; border: it was seen, but not for as long as it lasted
-            evidence["inferred"] = "border" if math.copysign(1.0, said["along"]) < 0 else "crossing"
-            evidence["crossed_m"] = abs(round(float(said["along"])))
-    elif rule_code == DEVIATION:
-        way, along = tables.leg_ways[place], float(said["along"])
+            evidence["inferred"] = "border" if math.copysign(1.0, said.along) < 0 else "crossing"
+            evidence["crossed_m"] = abs(round(said.along))
+    elif said.rule == DEVIATION:
+        way, along = tables.leg_ways[place], said.along
         part = stretch_at(way, along)
         rule, obj, mode = RULE_NAMES[DEVIATION], way[part].route.id, tables.off_modes[tables.leg_hosts[place][part]]
         evidence["movement"] = tables.leg_movements[place].id
@@ -84,24 +105,22 @@ def account(tables: Tables, vehicle: int, said: Any, received_us: int, seen_us: 
     else:
         rule, obj, mode = RULE_NAMES[STOPPED], "", tables.stop_modes[vehicle]
     subject = tables.vehicle_ids[vehicle]
-    began, ended = int(said["began"]), int(said["ended"])
     episode = Episode(
-        id=episode_id(rule, subject, obj, began),
+        id=episode_id(rule, subject, obj, said.began),
         rule=rule,
         subject=subject,
         object=obj,
-        began_at_us=began,
-        ended_at_us=ended or None,
-        severity=SEVERITIES[int(said["severity"])],
-        peak=_said(said["peak"], 1),
+        began_at_us=said.began,
+        ended_at_us=said.ended or None,
+        severity=SEVERITIES[said.severity],
+        peak=_said(said.peak, 1),
         evidence=evidence,
     )
     return Account(episode, mode, received_us, seen_us)
 
 
-def kind_of(said: Any) -> Literal["begin", "amend", "end"]:
-    kind = int(said["kind"])
-    return "begin" if kind == BEGIN else "end" if kind == END else "amend"
+def kind_of(said: Said) -> Literal["begin", "amend", "end"]:
+    return "begin" if said.kind == BEGIN else "end" if said.kind == END else "amend"
 
 
 def still_open(rows: Array, pairs: Array, legs: Array, slot: int, first_leg: int) -> list[Any]:
