@@ -34,7 +34,7 @@ demo: setup ## Broker, pipeline, simulated escorts and the desk on this machine;
 	@$(BIN)/rahdar demo $(ARGS)
 
 test: setup-dev ## All tests that can run here; lists what was skipped and why
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m tests $(ARGS)
 
 check: format lint types contracts test ## Format, lint, types, import contracts, tests: what CI runs
 
