@@ -199,7 +199,8 @@ class Oracle:
                 if not stop.told and not here_exempt and t - here_since >= s.params["min_duration_us"]:
                     stop.told = True
                     self.rows.append(["stop.unscheduled", "", here_since, None, s.severity])
-        return sorted((r[0], r[1], r[2], r[3], r[4]) for r in self.rows)
+        # what a plan took away and the next gave back has its old beginning, and so is the same episode: the last word counts
+        return sorted({(r[0], r[1], r[2]): (r[0], r[1], r[2], r[3], r[4]) for r in self.rows}.values())
 
     def _another_plan(
         self,
