@@ -23,7 +23,16 @@ import msgspec
 from aiokafka.errors import KafkaError  # type: ignore[import-untyped]  # it ships no types
 from sqlalchemy.exc import DBAPIError
 
-from agents.transport import RAW_RECORDS, end_offset, make_app, on_assigned, on_revoked, read_topic, seek
+from agents.transport import (
+    RAW_RECORDS,
+    beyond_the_end,
+    end_offset,
+    make_app,
+    on_assigned,
+    on_revoked,
+    read_topic,
+    seek,
+)
 from pipeline.clock import Clock, scaled_clock
 from pipeline.model import topics
 from pipeline.model.alert import decode_event
@@ -90,6 +99,15 @@ class RecordStage:
 
     async def assigned(self, tps: set[Any]) -> None:
         offsets = await self._in_thread(self._writer.offsets)
+        mine = {(tp.topic, tp.partition) for tp in tps}
+        for lost in await beyond_the_end(self.settings.log_url, {tp: n for tp, n in offsets.items() if tp in mine}):
+            log.critical(
+                "%s %d ends before %d, up to which it was read: another log? Read from its beginning",
+                *lost,
+                offsets[lost],
+            )
+            await self._in_thread(lambda tp=lost: self._writer.begin_anew(*tp))  # type: ignore[misc]
+            del offsets[lost]
         for tp in tps:
             if tp.topic in (topics.OBSERVATIONS.name, topics.EPISODES.name, topics.ALERTS.name):
                 await seek(self.app, tp.topic, tp.partition, offsets.get((tp.topic, tp.partition), 0))

@@ -16,7 +16,7 @@ from agents.transport.guards import RAW_RECORDS, App, app_options, make_app, on_
 from agents.transport.producer import Producer
 from agents.transport.schema import FencedError, PartitionMismatchError, StoreClosedError, StoreError, UnknownTopicError
 from agents.transport.store import LogStore
-from agents.transport.topics import declare_topics, end_offset, read_topic
+from agents.transport.topics import beyond_the_end, declare_topics, end_offset, read_topic
 
 __all__ = [
     "RAW_RECORDS",
@@ -29,6 +29,7 @@ __all__ = [
     "Transport",
     "UnknownTopicError",
     "app_options",
+    "beyond_the_end",
     "declare_topics",
     "end_offset",
     "make_app",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -201,7 +201,7 @@ async def partitions_of(consumer: Any, topic: str) -> set[int]:
     return set(consumer.partitions_for_topic(topic) or ())
 
 
-async def end(url: str, topic: str, partition: int) -> int:
+async def ends(url: str, tps: Collection[tuple[str, int]]) -> dict[tuple[str, int], int]:
     async with _reader(url) as consumer:
-        tp = TopicPartition(topic, partition)
-        return int((await consumer.end_offsets([tp]))[tp])
+        found = await consumer.end_offsets([TopicPartition(topic, partition) for topic, partition in tps])
+        return {(tp.topic, tp.partition): int(offset) for tp, offset in found.items()}

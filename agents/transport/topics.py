@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
 from agents.transport import kafka
 from agents.transport.address import is_log, log_directory
@@ -71,10 +71,22 @@ async def read_topic(
 
 async def end_offset(log_url: str, topic: str, partition: int) -> int:
     """The offset that the next record will have. Raises UnknownTopicError, ConnectionError."""
+    return (await _ends(log_url, [(topic, partition)]))[topic, partition]
+
+
+async def beyond_the_end(log_url: str, kept: Mapping[tuple[str, int], int]) -> list[tuple[str, int]]:
+    """Of positions that are kept elsewhere, (topic, partition) -> next offset, those that this log does not reach: it is not the log
+    of which they were kept, but one that was made anew or has lost its end. Raises UnknownTopicError, ConnectionError."""
+    known = {tp: offset for tp, offset in kept.items() if offset > 0}
+    ends = await _ends(log_url, known.keys()) if known else {}
+    return sorted(tp for tp, offset in known.items() if offset > ends[tp])
+
+
+async def _ends(log_url: str, tps: Collection[tuple[str, int]]) -> dict[tuple[str, int], int]:
     if not is_log(log_url):
-        return await kafka.end(log_url, topic, partition)
+        return await kafka.ends(log_url, tps)
     store = LogStore.acquire(log_directory(log_url))
     try:
-        return store.head(store.topic(topic).tp(partition))
+        return {(topic, n): store.head(store.topic(topic).tp(n)) for topic, n in tps}
     finally:
         await store.release()

@@ -78,6 +78,16 @@ class AlertStore:
         with self._engine.connect() as tx:
             return {(topic, p): n for topic, p, n, _ in tx.execute(t.POSITIONS)}
 
+    @property
+    def published_up_to(self) -> int:
+        with self._engine.connect() as tx:
+            return _numbers(tx).get("published", 0)
+
+    def publish_again(self) -> None:
+        """The log has none of what was published: all of it is unpublished."""
+        with self._turn() as turn:
+            turn.put_number("published", 0)
+
     def unpublished(self, most: int = 1000) -> list[AlertEvent]:
         """What has not been marked as published, in order."""
         with self._engine.connect() as tx:
@@ -127,6 +137,11 @@ class AlertStore:
         return None
 
     # ---- writing ------------------------------------------------------------------------------------------------------
+
+    def begin_anew(self, topic: str, partition: int) -> None:
+        """Forget where it was read up to, and by whose epoch: the log is another one."""
+        with self._turn() as turn:
+            turn.advance(topic, partition, 0, 0)
 
     def take_changes(self, inputs: Iterable[tuple[str, int, int, ChangeBatch | None]], now_us: int) -> list[AlertEvent]:
         """Records of episodes: (topic, partition, offset, changes; None: unreadable). Returns what is now to be published."""

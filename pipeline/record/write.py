@@ -48,6 +48,10 @@ class Writer:
     def close(self) -> None:
         self._db.close()
 
+    def begin_anew(self, topic: str, partition: int) -> None:
+        """Forget where it was read up to, and by whose epoch: the log is another one."""
+        self._db.execute("delete from offsets where topic=? and partition=?", (topic, partition))
+
     def offsets(self) -> dict[tuple[str, int], int]:
         return {(t, p): n for t, p, n in self._db.execute("select topic, partition, next from offsets")}
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from agents.alert import alert_stage
@@ -13,6 +16,7 @@ from pipeline.alert.store import AlertStore
 from pipeline.clock import SetClock, WallClock
 from pipeline.model import topics
 from pipeline.model.alert import decode_event
+from pipeline.model.episode import Episode, encode_changes
 from pipeline.model.observation import Tick
 from pipeline.model.wire import NO_FIXES, ObservationBatch, Placed, encode_observations
 from pipeline.notify.leases import Leases
@@ -48,6 +52,40 @@ async def test_a_long_outage_of_the_log_passes_over_no_event(tmp_path: Path) -> 
         await app.stop()
         await stage.stopped()
     assert told == set(range(1, held + 1))
+
+
+async def test_a_log_made_anew_is_read_from_its_beginning(tmp_path: Path) -> None:
+    """Its records have the offsets and epochs of those that were read: to go on behind them would pass over new alerts in silence."""
+    settings = Settings(log_url=f"log://{tmp_path}/log", alert_url=f"sqlite:///{tmp_path}/alert.db", partitions=1)
+
+    async def told_of(found: list[Episode], epoch: int) -> set[str]:
+        """Those of which the topic of alerts has an `opened` when all of these are told."""
+        await declare_topics(settings.log_url, topics.ALL, settings.partitions)
+        app = make_app("rahdar-alert", settings.log_url)
+        stage = alert_stage(app, settings, plan(), SetClock(at(1)))
+        sender = app.topic(topics.EPISODES.name, partitions=1, **RAW_RECORDS)
+        opened: set[str] = set()
+        await app.start()
+        try:
+            for one in found:
+                record = msgspec.structs.replace(batch(change("begin", one)), epoch=epoch)
+                await (await sender.send(key=b"0", value=encode_changes(record), partition=0))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(15):
+                    while not {one.id for one in found} <= opened:
+                        async for _, _, value in read_topic(settings.log_url, topics.ALERTS.name, 0):
+                            event = decode_event(value or b"")
+                            opened |= {event.alert.id} if event.transition == "opened" else set()
+                        await asyncio.sleep(0.05)
+        finally:
+            await app.stop()
+            await stage.stopped()
+        return opened
+
+    before, after = [episode(n) for n in range(3)], [episode(n) for n in range(3, 5)]
+    assert await told_of(before, 7) >= {one.id for one in before}
+    shutil.rmtree(tmp_path / "log")
+    assert await told_of(after, 1) >= {one.id for one in [*before, *after]}
 
 
 @pytest.mark.parametrize("healthy", [True, False])
