@@ -70,6 +70,7 @@ PRUNE_EVERY_S = 60.0
 class RecordStage:
     def __init__(self, app: faust.App, settings: Settings, plan: CompiledPlan) -> None:
         self.app = app
+        self._log_url = settings.log_url
         n = settings.partitions
         self.observations = app.topic(topics.OBSERVATIONS.name, partitions=n, **RAW_RECORDS)
         self.episodes = app.topic(topics.EPISODES.name, partitions=n, **RAW_RECORDS)
@@ -100,7 +101,7 @@ class RecordStage:
     async def assigned(self, tps: set[Any]) -> None:
         offsets = await self._in_thread(self._writer.offsets)
         mine = {(tp.topic, tp.partition) for tp in tps}
-        for lost in await beyond_the_end(self.settings.log_url, {tp: n for tp, n in offsets.items() if tp in mine}):
+        for lost in await beyond_the_end(self._log_url, {tp: n for tp, n in offsets.items() if tp in mine}):
             log.critical(
                 "%s %d ends before %d, up to which it was read: another log? Read from its beginning",
                 *lost,
