@@ -160,6 +160,16 @@ def test_an_owner_that_was_replaced_is_not_heard(writer: Writer, path: Path) -> 
     assert Reader(path).episodes(0, at(99)) == []
 
 
+def test_of_another_log_earlier_epochs_count(writer: Writer, path: Path) -> None:
+    writer.write(taken(change("begin", E), epoch=3, offset=9))
+    writer.begin_anew(*PLACE)
+    assert PLACE not in writer.offsets()
+    writer.write(taken(change("begin", LATER), epoch=1, offset=1))
+    assert writer.offsets()[PLACE] == 1
+    assert LATER.id in [e["id"] for e in Reader(path).episodes(0, at(99))]
+
+
+
 @pytest.mark.parametrize(
     ("from_", "to", "found"),
     [(0, 3, False), (0, 4, True), (5, 6, True), (8, 20, True), (8.001, 20, False)],
