@@ -169,7 +169,6 @@ def test_of_another_log_earlier_epochs_count(writer: Writer, path: Path) -> None
     assert LATER.id in [e["id"] for e in Reader(path).episodes(0, at(99))]
 
 
-
 @pytest.mark.parametrize(
     ("from_", "to", "found"),
     [(0, 3, False), (0, 4, True), (5, 6, True), (8, 20, True), (8.001, 20, False)],
