@@ -236,7 +236,8 @@ class Recovery:
         entries = []
         for from_us, part in _parts(engine):
             changed = part.take_dirty()
-            entries += [_entry(part, slot, from_us) for slot in (range(part.vehicles.count) if whole else changed)]
+            slots = range(part.vehicles.count) if whole else changed
+            entries += [_entry(part, slot, from_us) for slot in slots if _came(part, slot, from_us)]
         horizon = 0 if engine.horizon_us is None else engine.received_us - 2 * engine.horizon_us
         presses = [
             (i, at) for i, at in engine.presses.items() if at >= horizon and (whole or i not in self._presses_known)
@@ -325,6 +326,11 @@ def _tables(engine: Engine | Timed) -> Tables:
 
 def _base_plan(engine: Engine | Timed) -> CompiledPlan:
     return engine.timeline.base if isinstance(engine, Timed) else engine.plan
+
+
+def _came(engine: Engine, slot: int, from_us: int) -> bool:
+    """Has it come into this version yet? One that was only named in a record has not: it is still to be brought from the one before."""
+    return not from_us or not isinstance(engine, Segment) or engine.vehicle_of(slot) in engine.bases
 
 
 def _entry(engine: Engine, slot: int, from_us: int = 0) -> Entry:

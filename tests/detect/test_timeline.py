@@ -409,3 +409,34 @@ def test_versions_that_are_over_are_let_go_and_nobody_notices(again: float) -> N
         most = max(most, len(engine.live))
     assert ledger.lines() == expected
     assert most <= 5, "versions that are over stay in memory"
+
+
+def test_who_was_only_named_in_a_version_still_comes_into_it_after_a_restart() -> None:
+    """A record with fixes of two vehicles on either side of a switch names both in each version's engine."""
+    bare = replace(BASE, areas=(), hash="bare")  # nothing is open that would take it along
+    standing = [fix(t, 900, 0, speed=0.0) for t in range(40, 70, 10)]
+    switch = order("plan", 72, hash="dry")
+    other = fix(80, 300, 0, vehicle="v2")
+    later = [fix(t, 900, 0, speed=0.0) for t in range(80, 400, 10)]
+    first, rest = [*records([switch], 1), *records([*standing, other], 40)], records(later, 40)
+    whole = Timed(bare, 6 * 3600 * SECOND)
+    ledger, again, written = Ledger(), Ledger(), Recovery(0)
+    for record in first:
+        changes = whole.feed(record, PLANS)
+        ledger.apply(changes)
+        again.apply(changes)
+    checkpoint = written.checkpoint(whole, len(first), 1)
+    recovery, restored = Recovery(0), Timed(bare, 6 * 3600 * SECOND)
+    for key, value in (*checkpoint.blocks, checkpoint.manifest):
+        recovery.see(key, value)
+    recovery.restore(restored, 2, PLANS)
+    for record in rest:
+        ledger.apply(whole.feed(record, PLANS))
+        while True:
+            try:
+                again.apply(restored.feed(record, PLANS))
+                break
+            except NeedHistoryError as need:
+                restored.load_history(first, need.from_us)
+    assert ledger.lines() == again.lines()
+    assert "stop.unscheduled" in {e.rule for e in again.sorted()}
