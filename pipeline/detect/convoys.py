@@ -86,6 +86,8 @@ class Kept(msgspec.Struct, array_like=True):
     marches: dict[str, KeptMarch]
     devices: list[str]  # what the devices in the points mean
     now_us: int
+    received_us: int = 0
+    seen_us: int = 0
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -626,12 +628,14 @@ class Convoys:
             for name, marching in self.marches.items()
             if marching.dirty or (whole and marching.counts.any())
         }
-        return _encode(Kept(kept, self._devices if kept else [], self._now_us))
+        return _encode(Kept(kept, self._devices if kept else [], self._now_us, self._received_us, self._seen_us))
 
     def restore(self, kept: bytes) -> None:
         """Read now, judged at the next record: the checkpoints that follow have to be read as well."""
         found = _decode(kept)
         self._now_us = max(self._now_us, found.now_us)
+        self._received_us = max(self._received_us, found.received_us)
+        self._seen_us = found.seen_us
         for name, march in found.marches.items():
             if name in self.marches:
                 self._kept.setdefault(name, []).append((march, found.devices))

@@ -25,6 +25,7 @@ from tests.notify.servers import Hook, hook
 from tests.plan.overlay import SOUND
 
 KILLS = int(os.environ.get("RAHDAR_KILLS", "20"))
+SEED = int(os.environ.get("RAHDAR_KILLS_SEED", "7"))
 MOMENTS = ("heard", "answered", "at random")
 ROSTER = """
 posts: [{id: shift-officer, name: Shift officer, shifts: [{officers: [asma], from: "00:00", to: "24:00"}]}]
@@ -83,7 +84,7 @@ async def test_killed_anywhere_it_tells_once_or_says_repeat(tmp_path: Path) -> N
         rules
         + "  sos.pressed: {mode: live, severity: critical, owner: shift-officer, respond_within: 1 min, response: Go.}\n"
     )
-    plan, clock, dice = load_plan(folder), WallClock(), random.Random(7)
+    plan, clock, dice = load_plan(folder), WallClock(), random.Random(SEED)
     store = AlertStore(f"sqlite:///{tmp_path}/alert.sqlite", plan, lambda e: words_for(plan, e))
     wanted: list[str] = []
     offset = 0
