@@ -1,4 +1,4 @@
-"""`make test`: what only computes runs side by side on all cores; what starts servers or waits for a clock runs after it, alone.
+"""`make test`: what mostly computes runs side by side on all cores; what watches the clock while servers run comes after it, alone.
 
 With arguments: pytest, with these. Exit status: the first that is not 0.
 """
@@ -11,7 +11,10 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-COMPUTING = ("alert", "bench", "detect", "geo", "law", "model", "normalise", "people", "plan", "simulators")
+SIDE_BY_SIDE = (
+    "alert", "bench", "cli", "dashboards", "deploy", "detect", "doctor", "geo", "law", "model", "normalise", "people", "plan",
+    "scenarios", "simulators", "test_accuracy.py",
+)  # fmt: skip
 MOST_WORKERS = 8
 
 
@@ -22,8 +25,7 @@ def folders() -> tuple[list[str], list[str]]:
         for path in HERE.iterdir()
         if path.name.startswith("test_") or (path.is_dir() and any(path.rglob("test_*.py")))
     )
-    together = [*COMPUTING, "test_accuracy.py"]
-    return [f"tests/{n}" for n in found if n in together], [f"tests/{n}" for n in found if n not in together]
+    return [f"tests/{n}" for n in found if n in SIDE_BY_SIDE], [f"tests/{n}" for n in found if n not in SIDE_BY_SIDE]
 
 
 def main(arguments: list[str]) -> int:

@@ -246,22 +246,21 @@ async def look(url: str, plan: CompiledPlan) -> Found:
         async for _, _, value in read_topic(url, topics.OBSERVATIONS.name, p):
             batch = decode_observations(value or b"")
             found.fixes_out.update((f.device, f.seen_at_us) for f in batch.fixes.rows())
-        newest, epochs = 0, set()
+        newest = 0
         async for _, _, value in read_topic(url, topics.EPISODES.name, p):
             record = decode_changes(value or b"")
-            epochs.add(record.epoch)
             if record.epoch >= newest:
                 newest = record.epoch
                 found.ledger.apply(record.changes)
             else:
                 found.fenced += 1
-        found.owners += len(epochs)
-        newest = 0
+        newest = 0  # each owner numbers itself by one more than the last
         async for _, key, value in read_topic(url, topics.SNAPSHOTS.name, p):
             if key == EPOCH_KEY:
                 newest = max(newest, int.from_bytes(value or b"", "big"))
             elif value is not None and key is not None:
                 found.fenced += int.from_bytes(key[1:9], "big") < newest
+        found.owners += newest
     return found
 
 
