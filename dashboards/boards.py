@@ -197,7 +197,7 @@ RESPONSE = Dashboard(
         Panel("Told, nine in ten within", "From opening to a channel's word that the first person was told.", "barchart", ("told-p90",), 6, 7, unit="s", decimals=0),
         Panel("Answered, half within", "From opening to a person's answer.", "barchart", ("acknowledge-median",), 6, 7, unit="s", decimals=0),
         Panel("Answered, nine in ten within", "From opening to a person's answer.", "barchart", ("acknowledge-p90",), 6, 7, unit="s", decimals=0),
-        Panel("Within the plan's time", "Share of what was answered.", "stat", ("in-time",), 6, 7, unit="percentunit", steps=((None, RED), (0.9, ORANGE), (0.99, GREY))),
+        Panel("Answered: within the plan's time", "Of what was answered; what is overdue stands below.", "stat", ("in-time",), 6, 7, unit="percentunit", steps=((None, RED), (0.9, ORANGE), (0.99, GREY))),
         Panel(
             "From alert to answer", "Each alert: told to the first person, answered by one. Not yet, OVERDUE: as long as it has been. Red: a minute untold, five unanswered.",
             "table", ("answer-log",), 24, 11,
