@@ -20,7 +20,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
 from agents.patiently import patiently
-from agents.transport import RAW_RECORDS, beyond_the_end, end_offset, on_assigned, on_revoked, read_topic, seek
+from agents.resume import positions_in
+from agents.transport import RAW_RECORDS, end_offset, on_assigned, on_revoked, read_topic, seek
 from pipeline.alert.lease import LOOK_S, RENEW_S, Lease
 from pipeline.alert.sentence import words_for
 from pipeline.alert.store import AlertStore, FencedError
@@ -126,15 +127,9 @@ class AlertStage:
     async def assigned(self, tps: set[Any]) -> None:
         await self.prepare()
         mine = {(tp.topic, tp.partition) for tp in tps if tp.topic in (topics.EPISODES.name, topics.COMMANDS.name)}
-        positions = await self._in_thread(self.store.positions)
-        kept = {tp: offset for tp, offset in positions.items() if tp in mine}
-        for lost in await beyond_the_end(self.settings.log_url, kept):
-            # to go on from there would pass over all that comes, in silence, for as long as the new log is shorter
-            log.critical(
-                "%s %d ends before %d, up to which it was read: another log? Read from its beginning", *lost, kept[lost]
-            )
-            await self._in_thread(lambda tp=lost: self.store.begin_anew(*tp))  # type: ignore[misc]
-            del positions[lost]
+        known = await self._in_thread(self.store.positions)
+        kept = {tp: offset for tp, offset in known.items() if tp in mine}
+        positions = await positions_in(self.settings.log_url, kept, self._begin_anew, log)
         published = await self._in_thread(lambda: self.store.published_up_to)
         if published and await end_offset(self.settings.log_url, topics.ALERTS.name, 0) == 0:
             log.critical("%s is empty, and %d events were in it: published again", topics.ALERTS.name, published)
@@ -145,6 +140,9 @@ class AlertStage:
         if self._worker is None:
             self._worker = asyncio.ensure_future(self._guarded(self._work()))
             self._watcher = asyncio.ensure_future(self._guarded(self._watch()))
+
+    async def _begin_anew(self, topic: str, partition: int) -> None:
+        await self._in_thread(lambda: self.store.begin_anew(topic, partition))
 
     async def revoked(self, _: set[Any]) -> None:
         """What was taken is finished before somebody else reads it."""

@@ -23,16 +23,8 @@ import msgspec
 from aiokafka.errors import KafkaError  # type: ignore[import-untyped]  # it ships no types
 from sqlalchemy.exc import DBAPIError
 
-from agents.transport import (
-    RAW_RECORDS,
-    beyond_the_end,
-    end_offset,
-    make_app,
-    on_assigned,
-    on_revoked,
-    read_topic,
-    seek,
-)
+from agents.resume import positions_in
+from agents.transport import RAW_RECORDS, end_offset, make_app, on_assigned, on_revoked, read_topic, seek
 from pipeline.clock import Clock, scaled_clock
 from pipeline.model import topics
 from pipeline.model.alert import decode_event
@@ -99,19 +91,16 @@ class RecordStage:
         self._thread.shutdown()
 
     async def assigned(self, tps: set[Any]) -> None:
-        offsets = await self._in_thread(self._writer.offsets)
         mine = {(tp.topic, tp.partition) for tp in tps}
-        for lost in await beyond_the_end(self._log_url, {tp: n for tp, n in offsets.items() if tp in mine}):
-            log.critical(
-                "%s %d ends before %d, up to which it was read: another log? Read from its beginning",
-                *lost,
-                offsets[lost],
-            )
-            await self._in_thread(lambda tp=lost: self._writer.begin_anew(*tp))  # type: ignore[misc]
-            del offsets[lost]
+        known = await self._in_thread(self._writer.offsets)
+        kept = {tp: offset for tp, offset in known.items() if tp in mine}
+        offsets = await positions_in(self._log_url, kept, self._begin_anew, log)
         for tp in tps:
             if tp.topic in (topics.OBSERVATIONS.name, topics.EPISODES.name, topics.ALERTS.name):
                 await seek(self.app, tp.topic, tp.partition, offsets.get((tp.topic, tp.partition), 0))
+
+    async def _begin_anew(self, topic: str, partition: int) -> None:
+        await self._in_thread(partial(self._writer.begin_anew, topic, partition))
 
     async def revoked(self, _: set[Any]) -> None:
         await self._write()
@@ -392,7 +381,7 @@ class InfluxSink:
                 log.debug("no word on how the record is doing: %s", error)
 
     def _telling(self) -> list[str]:
-        """None while the outbox cannot be read: the watchdog hears that as well."""
+        """Nothing while the outbox cannot be read: the watchdog hears that as well."""
         now_us = self.clock.now_us()
         try:
             return [notify_line(self._host, now_us, dataclasses.asdict(self.watch.figures(now_us)))]

@@ -55,7 +55,7 @@ class LogStore:
         self.heads: dict[int, int] = {}
         self._last_id = 0
         self._data_version = -1
-        self._records_arrived: dict[Callable[[dict[int, int]], None], frozenset[int] | None] = {}
+        self._records_arrived: dict[Callable[[dict[int, int]], None], int] = {}  # each with the mask of its topics
         self._look_for: list[Callable[[], None]] = []
         self._looking: asyncio.TimerHandle | None = None
         self._sweeping: asyncio.Task[None] | None = None
@@ -176,7 +176,7 @@ class LogStore:
     def listen(self, records: Callable[[dict[int, int]], None], groups: Callable[[], None]) -> None:
         """Call `records` with the new heads (tp: next offset) of what was written, `groups` when a group may have
         changed."""
-        self._records_arrived[records] = None
+        self._records_arrived[records] = ALL
         self._look_for.append(groups)
         self._want()
         self._wake.listen(self._loop, self._woken)
@@ -184,14 +184,14 @@ class LogStore:
     def want(self, records: Callable[[dict[int, int]], None], topics: Iterable[str]) -> None:
         """This listener reads these topics alone: writes to others need not wake this process. It still hears of them,
         within a second. Raises UnknownTopicError."""
-        self._records_arrived[records] = frozenset(self.topic(name).id for name in topics)
+        self._records_arrived[records] = mask_of(self.topic(name).id for name in topics)
         self._want()
         self._read_news()
 
     def _want(self) -> None:
         mask = 0
-        for topics in self._records_arrived.values():
-            mask |= ALL if topics is None else mask_of(topics)
+        for theirs in self._records_arrived.values():
+            mask |= theirs
         self._wake.want(mask)
 
     def unlisten(self, records: Callable[[dict[int, int]], None], groups: Callable[[], None]) -> None:

@@ -177,8 +177,8 @@ class AlertStore:
             due = list(look.execute(t.DUE, {"now": now_us}).scalars())
             leaderless = [(name, at) for name, at in look.execute(t.LEADERLESS)]
             flood = look.execute(t.ACTIVE, {"rule": policy.FLOOD}).first() is not None
-            numbers = _numbers(look)
-            stalled, known_untaken = numbers.get(STALLED.number, 0), numbers.get(UNTAKEN.number, 0)
+            known = _numbers(look)
+            stalled, known_untaken = known.get(STALLED.number, 0), known.get(UNTAKEN.number, 0)
             untaken_us = self._untaken_since(look, now_us)
             tellings = self._outbox.waiting(look, now_us)
         if silent_since_us is None and not heard:

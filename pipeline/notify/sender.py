@@ -52,9 +52,8 @@ class Sender:
         self._ours: set[str] = set()
         self._reports: deque[tuple[float, str, bool, str]] = deque()
         self._loop = asyncio.get_running_loop()
-        self.faults = self.sent = self.failed = (
-            0  # of the database; tries that a channel took; tries that it did not, or nobody knows
-        )
+        self.faults = 0  # of the database
+        self.sent = self.failed = 0  # tries that a channel took, and that it did not or nobody knows
 
     async def call(self, call: Callable[[], T]) -> T:
         """On the outbox's own thread."""

@@ -20,7 +20,7 @@ _LOST = sa.select(sa.func.min(outbox.c.lease_until_us)).where(
 def since(tx: sa.Connection, now_us: int, patience_us: int) -> int:
     """Since when the longest has waited that is due for more than `patience_us`, while nothing is being sent; 0: none.
 
-    A notifier that lives takes what is due within a tenth of a second. One that has no hand free has leases, and renews them."""
+    A notifier that lives takes what is due within half a second. One that has no hand free has leases, and renews them."""
     before = {"before": now_us - patience_us}
     found = [at for at in (tx.execute(_DUE, before).scalar(), tx.execute(_LOST, before).scalar()) if at is not None]
     if not found or tx.execute(_HELD, {"now": now_us}).first() is not None:
