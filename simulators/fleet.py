@@ -164,9 +164,7 @@ class Journey:
     def onto(self, road: str) -> Self:
         """Go on along another road, which passes here."""
         self._road = self._world.roads[road]
-        path = self._road.path
-        x, y = float(self._here[0][0]), float(self._here[1][0])
-        self._chainage = float(path.s_m[np.argmin(np.hypot(path.x_m - x, path.y_m - y))])
+        self._chainage = self._road.path.nearest_m(float(self._here[0][0]), float(self._here[1][0]))
         return self
 
     def into(self, area: str, speed_mps: float) -> Self:

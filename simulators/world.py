@@ -51,6 +51,10 @@ class Path:
         s = np.asarray(s_m, float)
         return np.interp(s, self.s_m, self.x_m), np.interp(s, self.s_m, self.y_m)
 
+    def nearest_m(self, x_m: float, y_m: float) -> float:
+        """How far along the sample nearest to a point is."""
+        return float(self.s_m[np.argmin(np.hypot(self.x_m - x_m, self.y_m - y_m))])
+
     def course_deg(self, s_m: npt.ArrayLike) -> Floats:
         """Clockwise from north, over the next and last few metres."""
         s = np.asarray(s_m, float)
@@ -189,8 +193,7 @@ class World:
     def chainage(self, road: str, area: str) -> float:
         """The road's chainage nearest to an area's middle."""
         centre = self.areas[area].polygon.centroid
-        path = self.roads[road].path
-        return float(path.s_m[np.argmin(np.hypot(path.x_m - centre.x, path.y_m - centre.y))])
+        return self.roads[road].path.nearest_m(centre.x, centre.y)
 
     def gate(self, road: str, area: str) -> tuple[float, list[tuple[float, float]]]:
         """The shortest way in: the chainage at which one turns off, and points, by the nearest edge, to the middle."""
