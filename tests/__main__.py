@@ -29,7 +29,7 @@ def folders() -> tuple[list[str], list[str]]:
 
 
 def main(arguments: list[str]) -> int:
-    pytest = [sys.executable, "-m", "pytest"]
+    pytest = [sys.executable, "-m", "pytest", "--durations=25"]
     if arguments:
         return subprocess.run([*pytest, *arguments], cwd=HERE.parent, check=False).returncode
     workers = str(min(os.cpu_count() or 1, MOST_WORKERS))

@@ -85,9 +85,9 @@ async def test_a_backup_of_a_running_system_goes_on_elsewhere(tmp_path: Path, ro
                 told = await read_everything(second.log_url, PARTITIONS)
                 events = {e.seq: e for e in told.events}
                 alerts = [e.alert.id for e in events.values() if e.transition == "opened"]
-                new = {c.episode.id for c in told.changes if c.mode == "live"} - {
-                    c.episode.id for c in before.changes if c.mode == "live"
-                }
+                begun = {c.episode.id for c in told.changes if c.kind == "begin" and c.mode == "live"}
+                new = begun - {c.episode.id for c in told.changes if c.kind == "retract"}
+                new -= {c.episode.id for c in before.changes}
                 if new and new <= set(alerts) and opened(second.directory) >= set(alerts):
                     break
                 await asyncio.sleep(1)

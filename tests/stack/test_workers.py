@@ -204,6 +204,12 @@ async def committed(url: str, topic: str) -> dict[int, int]:
         await consumer.stop()
 
 
+async def until_all_are_owned(url: str) -> None:
+    """A worker that is killed before it has read anything of a partition was never its owner."""
+    while not all([all((await committed(url, topic)).values()) for topic in GROUPS]):
+        await asyncio.sleep(0.2)
+
+
 async def lag(url: str) -> dict[str, int]:
     """Records that a stage has not committed yet."""
     behind = {}
@@ -283,6 +289,8 @@ async def test_workers_killed_asleep_and_added(own_url: str, crew: Crew, plan_fo
     await app.maybe_start_producer()
     feeding = asyncio.ensure_future(feed_until(over, app, feed))
     try:
+        async with asyncio.timeout(READY_WITHIN_S):
+            await until_all_are_owned(own_url)
         for _ in range(round((LOG_SECONDS if is_log(own_url) else SECONDS) / ROUND_S)):
             await crew.disturb()
             assert not feeding.done(), feeding.result()
