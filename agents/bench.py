@@ -109,17 +109,57 @@ def fix(i: int, seq: int, seen_at: str, east_m: float) -> bytes:
     ).encode()
 
 
+class Crossings:
+    """Fixes at an even rate from vehicles in turn; each goes into its area and out again. What came of it, when the desk's events are there."""
+
+    def __init__(self, vehicles: int, per_second: int, seconds: int, seed: int, start_us: int) -> None:
+        self.vehicles, self.per_second, self.seconds, self.start_us = vehicles, per_second, seconds, start_us
+        self.published: dict[str, list[float]] = {f"v-{i}": [] for i in range(vehicles)}
+        self._rng = np.random.default_rng(seed)
+
+    def messages(self) -> Iterator[Any]:
+        """simulators.devices.Message, each at its instant."""
+        devices: Any = __import__("simulators.devices", fromlist=["Message"])
+        from pipeline.model.times import format_us
+
+        vehicles, per_second = self.vehicles, self.per_second
+        # as many alerts as percentiles ask for, and no more: nobody here takes them off the operators' list
+        every_s = max(4.0, self.seconds * vehicles / ALERTS)
+        due = self._rng.uniform(1, every_s, vehicles)
+        inside = np.zeros(vehicles, bool)
+        step_us = 1_000_000 // per_second
+        one_turn_s = vehicles / per_second
+        for n in range(per_second * self.seconds):
+            i = n % vehicles
+            at_us = self.start_us + n * step_us
+            if n / per_second > due[i]:
+                inside[i] = not inside[i]
+                stays_s = max(1.0, one_turn_s) if inside[i] else float(self._rng.uniform(0.5, 1.5)) * every_s
+                due[i] = n / per_second + stays_s
+                if inside[i]:
+                    self.published[f"v-{i}"].append(at_us / 1e6)
+            payload = fix(i, n, format_us(at_us), 0.0 if inside[i] else 800.0)
+            yield devices.Message(at_us, f"d-{i}", f"v1/0/d-{i}/native", payload)
+
+    def waits(self, opened: list[tuple[str, float]]) -> tuple[list[tuple[float, float]], int]:
+        """(published at, seconds until the desk told it) of each alert; how many entries have none."""
+        left = {vehicle: list(times) for vehicle, times in self.published.items()}
+        found = []
+        for subject, at_s in opened:
+            if left.get(subject):
+                began_s = left[subject].pop(0)
+                found.append((began_s, at_s - began_s))
+        return found, sum(len(times) for times in left.values())
+
+
 async def measure_latency(
     fixes_per_second: int = 500, seconds: int = 60, vehicles: int = 50, seed: int = 1, memory: bool = True
 ) -> list[Row]:
     """Publish `fixes_per_second`; every vehicle goes into its area and out again; time from the publish to the desk's event."""
     publish: Any = __import__("simulators.publish", fromlist=["Publisher"])
-    devices: Any = __import__("simulators.devices", fromlist=["Message"])
     from pipeline.clock import WallClock
     from pipeline.desk.operators import one_time_link
-    from pipeline.model.times import format_us
 
-    rng = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory(prefix="rahdar-bench-") as name:
         directory = Path(name)
         stack = LocalStack(directory / "system", write_plan(directory, vehicles), extra=QUIET)
@@ -128,89 +168,46 @@ async def measure_latency(
             if not await asyncio.to_thread(stack.wait_ready, 180):
                 raise TimeoutError("the system did not come up within three minutes")
             clock = WallClock()
-            published: dict[str, list[float]] = {f"v-{i}": [] for i in range(vehicles)}
-            waits: list[float] = []
-            inside = np.zeros(vehicles, bool)
-            # as many alerts as percentiles ask for, and no more: nobody here takes them off the operators' list
-            every_s = max(4.0, seconds * vehicles / ALERTS)
-            due = rng.uniform(1, every_s, vehicles)
-            step_us = 1_000_000 // fixes_per_second
-            start_us = clock.now_us() + 2_000_000
-            total = fixes_per_second * seconds
-
-            def messages() -> Iterator[Any]:
-                for n in range(total):
-                    i = n % vehicles
-                    at_us = start_us + n * step_us
-                    if n / fixes_per_second > due[i]:
-                        inside[i] = not inside[i]
-                        due[i] = n / fixes_per_second + (1.0 if inside[i] else float(rng.uniform(0.5, 1.5)) * every_s)
-                        if inside[i]:
-                            published[f"v-{i}"].append(at_us / 1e6)
-                    payload = fix(i, n, format_us(at_us), 0.0 if inside[i] else 800.0)
-                    yield devices.Message(at_us, f"d-{i}", f"v1/0/d-{i}/native", payload)
-
+            crossings = Crossings(vehicles, fixes_per_second, seconds, seed, clock.now_us() + 2_000_000)
             stop = asyncio.Event()
             client = await _log_in(one_time_link(stack.directory, stack.desk_url), stack.desk_url)
             opened: list[tuple[str, float]] = []
-            listener = asyncio.ensure_future(_listen(client, opened, clock))
+            listener = asyncio.ensure_future(listen(client, opened, clock))
             publisher = publish.Publisher(stack.mqtt_url, stack.credentials, clock)
             memory_at: list[tuple[float, int]] = []
             watcher = asyncio.ensure_future(_weigh(stack, memory_at)) if memory else None
             cpu_before, wall_before = _cpu(stack), time.monotonic()
-            await publisher.run(messages(), stop)
+            await publisher.run(crossings.messages(), stop)
             cpu_s, wall_s = _cpu(stack) - cpu_before, time.monotonic() - wall_before
             await asyncio.sleep(3)
             listener.cancel()
             if watcher:
                 watcher.cancel()
             await client.aclose()
-            queues = {vehicle: list(times) for vehicle, times in published.items()}
-            for subject, at_s in opened:
-                if queues.get(subject):
-                    waits.append(at_s - queues[subject].pop(0))
-            missing = sum(len(times) for times in queues.values())
+            waits, missing = crossings.waits(opened)
         finally:
             await asyncio.to_thread(stack.close)
     if not waits:
         raise RuntimeError("no alert came to the desk")
-    waits_ms = np.array(waits) * 1000
+    waits_ms = np.array([waited_s for _, waited_s in waits]) * 1000
     conditions = f"embedded, {fixes_per_second} fixes/s for {seconds} s, {vehicles} devices, all processes and the load on one machine"
+
+    def row(name: str, value: float, unit: str, target: float | None) -> Row:
+        return Row(f"latency.{name}", value, unit, target, seed, len(waits), conditions)
+
     rows = [
-        Row(
-            "latency.publish_to_desk_p50", float(np.percentile(waits_ms, 50)), "ms", 60.0, seed, len(waits), conditions
-        ),
-        Row(
-            "latency.publish_to_desk_p99", float(np.percentile(waits_ms, 99)), "ms", 250.0, seed, len(waits), conditions
-        ),
-        Row("latency.alerts_missing", float(missing), "alerts", 0.0, seed, len(waits), conditions),
-        Row(
-            "latency.messages_unacknowledged",
-            float(publisher.sent - publisher.acked),
-            "messages",
-            0.0,
-            seed,
-            len(waits),
-            conditions,
-        ),
-        Row("latency.cpu", cpu_s / wall_s, "cores", None, seed, len(waits), conditions),
+        row("publish_to_desk_p50", float(np.percentile(waits_ms, 50)), "ms", 60.0),
+        row("publish_to_desk_p99", float(np.percentile(waits_ms, 99)), "ms", 250.0),
+        row("alerts_missing", float(missing), "alerts", 0.0),
+        row("messages_unacknowledged", float(publisher.sent - publisher.acked), "messages", 0.0),
+        row("cpu", cpu_s / wall_s, "cores", None),
     ]
     if memory_at and seconds >= 150:
         early = [b for at, b in memory_at if 60 <= at <= 120]
         late = [b for at, b in memory_at if at >= memory_at[-1][0] - 60]
-        rows.append(
-            Row(
-                "latency.memory_last_minute_over_minute_2",
-                max(late) / max(early),
-                "ratio",
-                1.05,
-                seed,
-                len(waits),
-                conditions,
-            )
-        )
+        rows.append(row("memory_last_minute_over_minute_2", max(late) / max(early), "ratio", 1.05))
     if memory_at:
-        rows.append(Row("latency.memory", memory_at[-1][1] / 2**20, "MiB", 600.0, seed, len(waits), conditions))
+        rows.append(row("memory", memory_at[-1][1] / 2**20, "MiB", 600.0))
     return rows
 
 
@@ -244,7 +241,7 @@ async def _log_in(link: str, desk_url: str) -> httpx.AsyncClient:
     return client
 
 
-async def _listen(client: httpx.AsyncClient, opened: list[tuple[str, float]], clock: Any) -> None:
+async def listen(client: httpx.AsyncClient, opened: list[tuple[str, float]], clock: Any) -> None:
     """Read the desk's events as its page does; note when an alert first shows."""
     seen: set[str] = set()
     async with client.stream("GET", "/api/events") as answer:

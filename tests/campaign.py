@@ -8,16 +8,19 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 from agents.bench import measure_latency
 from tests.law.campaign import KILLS, PERMUTATIONS, SEEDS, campaign
+from tests.stack import influx_away
 
 ROOT = Path(__file__).resolve().parent.parent
 KILLS_OF_EACH = int(os.environ.get("RAHDAR_KILLS_OF_EACH", "20"))
 PROCESSES = 5
+AWAY_S = int(os.environ.get("RAHDAR_INFLUX_AWAY_S", "600"))
 LOAD_S = int(os.environ.get("RAHDAR_LOAD_S", "300"))
 
 
@@ -62,12 +65,24 @@ def law() -> tuple[str, str, str]:
     return "the law", "passed" if passed else "FAILED", figures
 
 
+def away() -> list[tuple[str, str, str]]:
+    """The profile small with 500 vehicles, InfluxDB dead for AWAY_S."""
+    with tempfile.TemporaryDirectory(prefix="rahdar-away-") as name:
+        try:
+            return asyncio.run(influx_away.measure(500, 500, AWAY_S, Path(name)))
+        except (AssertionError, TimeoutError) as error:
+            return [(f"profile small, InfluxDB dead for {AWAY_S} s", "FAILED", str(error))]
+
+
 def main() -> int:
     """0 when everything passed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--without", choices=("law", "kills"), action="append", default=[], help="repeat it for both")
+    parser.add_argument(
+        "--without", choices=("law", "kills", "away"), action="append", default=[], help="repeat it for several"
+    )
     without = parser.parse_args().without
     rows = [part() for name, part in (("law", law), ("kills", kills)) if name not in without]
+    rows += [] if "away" in without else away()
     for row in asyncio.run(measure_latency(seconds=LOAD_S)):
         reached = "" if row.target is None else ("reached" if row.value <= row.target else "NOT REACHED")
         target = "" if row.target is None else f", target {row.target:g}"

@@ -56,6 +56,10 @@ class LocalInfluxd:
         return Place(f"http://127.0.0.1:{self.port}", ORG, self.directory / "memory.sqlite")
 
     @property
+    def runs(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid

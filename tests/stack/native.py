@@ -29,6 +29,7 @@ READY = {
     "alert": ("alert", "record"),
     "notify": ("notify",),
     "desk": ("desk",),
+    "rahdar": ("ingest", "normalise", "detect", "alert", "record", "notify", "desk"),
 }
 
 
@@ -72,9 +73,11 @@ class Service:
 
 @dataclass
 class ControlRoom:
-    """Mosquitto, Kafka, InfluxDB, nginx and Rahdar's stages, of the profile `full`, under `directory`."""
+    """Mosquitto, Kafka (not in the profile `small`), InfluxDB, nginx and Rahdar's stages, under `directory`."""
 
     directory: Path
+    profile: str = "full"
+    plan: Path = ROOT / "plans" / "hazara"
     services: list[Service] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -87,7 +90,7 @@ class ControlRoom:
         self.influxd = LocalInfluxd(d / "influxd", config=ROOT / "deploy" / "influxdb" / "influxd.yaml")
         self.desk_port = free_port()
         self.nginx = Nginx(d / "nginx", self.desk_port, free_port())
-        self.compose: dict[str, Any] = config("full")["services"]
+        self.compose: dict[str, Any] = config(self.profile)["services"]
         self.known = config("demo")["services"]["simulators"]
 
     def here(self, text: str) -> str:
@@ -99,7 +102,7 @@ class ControlRoom:
             "influxdb:8086": f"127.0.0.1:{self.influxd.port}",
             "0.0.0.0:8080": f"127.0.0.1:{self.desk_port}",
             "172.31.253.2": "127.0.0.1",
-            "/etc/rahdar/plan": f"{ROOT}/plans/hazara",
+            "/etc/rahdar/plan": f"{self.plan}",
             "/etc/rahdar/ca.pem": f"{self.secrets}/bridge/ca.pem",
             "/etc/rahdar/bridge": f"{self.secrets}/bridge",
             "/etc/rahdar/desk": f"{self.secrets}/desk",
@@ -119,20 +122,25 @@ class ControlRoom:
 
     @property
     def log_url(self) -> str:
-        """Of Kafka, as a stage is told it."""
-        return self.environment("worker")["RAHDAR_LOG_URL"]
+        """As a stage is told it."""
+        stage = next(name for name in ("worker", "rahdar") if name in self.compose)
+        return self.environment(stage)["RAHDAR_LOG_URL"]
 
-    def rahdar(self, *words: str, of: str = "desk") -> subprocess.CompletedProcess[str]:
+    @property
+    def stage_of_the_desk(self) -> str:
+        return "desk" if "desk" in self.compose else "rahdar"
+
+    def rahdar(self, *words: str, of: str = "") -> subprocess.CompletedProcess[str]:
         """A command with a service's settings."""
         return subprocess.run(
             [sys.executable, "-m", "pipeline", *words],
-            env=self.environment(of), cwd=ROOT, capture_output=True, text=True, timeout=120,
+            env=self.environment(of or self.stage_of_the_desk), cwd=ROOT, capture_output=True, text=True, timeout=120,
         )  # fmt: skip
 
     def set_up(self) -> None:
         """As deploy/setup does."""
         where = ("--dir", str(self.secrets), "--host", "localhost", "--host", "127.0.0.1")
-        done = self.rahdar("setup", *where, "--plan", str(ROOT / "plans" / "hazara"), "--demo")
+        done = self.rahdar("setup", *where, "--plan", str(self.plan), "--demo")
         assert done.returncode == 0, done.stderr
         self.influxd.start()
         tokens = ("--admin-token-file", str(self.secrets / "influx-admin.token"), "--tokens", str(self.secrets))
@@ -143,7 +151,8 @@ class ControlRoom:
         """All servers, then all stages; returns when each has said that it is ready, and the desk that data flows."""
         (self.directory / "state").mkdir(exist_ok=True)
         self.mosquitto.start()
-        self.kafka.start()
+        if "kafka" in self.compose:
+            self.kafka.start()
         for name, service in self.compose.items():
             if name not in READY:
                 continue
@@ -173,7 +182,7 @@ class ControlRoom:
         words = [self.here(word) for word in self.known["command"]]
         return subprocess.Popen(
             [sys.executable, "-m", "pipeline", *words, *more],
-            env=self.environment("desk"), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env=self.environment(self.stage_of_the_desk), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
 
     def of(self, name: str) -> list[Service]:

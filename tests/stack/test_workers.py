@@ -206,7 +206,9 @@ async def committed(url: str, topic: str) -> dict[int, int]:
 
 async def until_all_are_owned(url: str) -> None:
     """A worker that is killed before it has read anything of a partition was never its owner."""
-    while not all([all((await committed(url, topic)).values()) for topic in GROUPS]):
+    while True:
+        if all([all((await committed(url, topic)).values()) for topic in GROUPS]):
+            return
         await asyncio.sleep(0.2)
 
 
