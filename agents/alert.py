@@ -23,6 +23,7 @@ from agents.patiently import patiently
 from agents.resume import positions_in
 from agents.transport import RAW_RECORDS, end_offset, on_assigned, on_revoked, read_topic, seek
 from pipeline.alert.lease import LOOK_S, RENEW_S, Lease
+from pipeline.alert.policy import patience_us
 from pipeline.alert.sentence import words_for
 from pipeline.alert.store import AlertStore, FencedError
 from pipeline.alert.tables import sqlite_folder
@@ -42,7 +43,6 @@ log = logging.getLogger("rahdar.alert")
 T = TypeVar("T")
 
 STALLED_AFTER_S = 15.0
-UNTAKEN_AFTER_S = 30.0
 LOOK_EVERY_S = 1.0
 
 
@@ -105,7 +105,7 @@ class AlertStage:
                     self.plan,
                     lambda episode: words_for(self.plan, episode),
                     held,
-                    patience_us=round(UNTAKEN_AFTER_S * 1e6 * self.settings.speed),
+                    patience_us=round(patience_us(self.plan) * self.settings.speed),  # a process starts no faster
                 )
             )
 

@@ -17,6 +17,7 @@ from pipeline.alert.kin import group_of, inhibits, sources_of
 from pipeline.model.alert import Alert
 from pipeline.model.episode import Episode, Severity
 from pipeline.plan.model import CompiledPlan, RuleSetting
+from pipeline.plan.rules import RULES
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
@@ -161,6 +162,13 @@ GATES: tuple[type_gate, ...] = (_settled, _grouped, _grave, _catching_up, _delay
 
 def verdict(c: Candidate, scene: Scene, plan: CompiledPlan) -> Verdict:
     return next((v for gate in GATES if (v := gate(c, scene, plan)) is not None), TELL)
+
+
+def patience_us(plan: CompiledPlan) -> int:
+    """So long a telling may be due with nobody taking it, before that is an alert."""
+    setting = next((region.rules.get(NOTIFIER) for region in plan.regions.values()), None)
+    default_us = round(RULES[NOTIFIER].params["patience"].default * SECOND)
+    return int(setting.params.get("patience_us", default_us)) if setting is not None else default_us
 
 
 def on_delay_us(setting: RuleSetting | None, rule: str) -> int:

@@ -105,7 +105,9 @@ RULES: dict[str, RuleSpec] = {
     }),
     "sos.pressed": RuleSpec(always_live=True),
     "pipeline.stalled": RuleSpec(),
-    "pipeline.notifier": RuleSpec(),
+    "pipeline.notifier": RuleSpec({
+        "patience": _duration(30, 5, 3600, "notify started again after a kill takes what is due within ten seconds"),
+    }),
     "roster.unreachable": RuleSpec(),
     "route.reversed": _LATER, "route.late": _LATER, "checkpoint.missed": _LATER, "speed.exceeded": _LATER,
     "movement.unauthorised": _LATER, "position.implausible": _LATER,

@@ -122,16 +122,16 @@ async def test_tellings_that_no_notifier_takes_are_told_at_the_desk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No notify runs: what the desk reads has a critical alert about that, until one takes what is due."""
-    monkeypatch.setattr("agents.alert.UNTAKEN_AFTER_S", 0.5)
     monkeypatch.setattr("agents.alert.LOOK_EVERY_S", 0.1)
     settings = Settings(log_url=f"log://{tmp_path}/log", alert_url=f"sqlite:///{tmp_path}/alert.db", partitions=1)
     clock = WallClock()
-    before = AlertStore(settings.alert_url, manned(), lambda _: WORDS)
+    of = manned(**{"pipeline.notifier": setting("pipeline.notifier", patience_us=500_000)})
+    before = AlertStore(settings.alert_url, of, lambda _: WORDS)
     before.take_changes([(topics.EPISODES.name, 0, 0, batch(change("begin", sos())))], clock.now_us())
     before.close()
     await declare_topics(settings.log_url, topics.ALL, settings.partitions)
     app = make_app("rahdar-alert", settings.log_url)
-    stage = alert_stage(app, settings, manned(), clock)
+    stage = alert_stage(app, settings, of, clock)
     leases = Leases(settings.alert_url, "n")
     edges: dict[str, str] = {}
     await app.start()
