@@ -91,9 +91,10 @@ class NotifyStage:
         self._work.append(asyncio.ensure_future(self._guarded(self.sender.run())))
         if self.settings.tak_url:
             try:
-                self.tak = Tak(self.settings.tak_url, self.picture, self.clock.now_us, self._tak_tls())
-            except (ValueError, OSError) as why:
-                raise BadInput(str(why)) from why
+                s = self.settings
+                self.tak = Tak(s.tak_url, self.picture, self.clock.now_us, self._tak_tls(), s.tak_server_name)
+            except (ValueError, OSError, IndexError) as why:
+                raise BadInput(f"RAHDAR_TAK_*: {why}") from why
             self._work.append(asyncio.ensure_future(self._guarded(self.tak.run())))
 
     def _start_gsm(self, device: str, sender: Sender) -> Channel:
@@ -144,7 +145,8 @@ class NotifyStage:
         s = self.settings
         if s.tak_ca_file is None and s.tak_cert_file is None:
             return None
-        return client_context(s.tak_ca_file, s.tak_cert_file, s.tak_key_file)
+        password = s.tak_key_password_file.read_text().splitlines()[0] if s.tak_key_password_file else None
+        return client_context(s.tak_ca_file, s.tak_cert_file, s.tak_key_file, password)
 
     async def stopped(self) -> None:
         for task in self._work:

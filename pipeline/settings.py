@@ -59,6 +59,11 @@ class Settings(BaseSettings):
     tak_ca_file: Path | None = None
     tak_cert_file: Path | None = None
     tak_key_file: Path | None = None
+    """Without: it is in the certificate's file."""
+    tak_key_password_file: Path | None = None
+    """First line: of an encrypted key."""
+    tak_server_name: str | None = None
+    """The name in the server's certificate, when RAHDAR_TAK_URL has an address or another name."""
     basemap_url: str | None = None
     """Optional PMTiles or XYZ source on this host for the map's background."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
