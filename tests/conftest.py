@@ -85,3 +85,12 @@ class _SkipsAreFailures:
 def pytest_configure(config: pytest.Config) -> None:
     if os.environ.get("CI"):
         config.pluginmanager.register(_SkipsAreFailures())
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With `--dist loadgroup` (tests/__main__.py) there are two rows: whole systems, and servers one by one."""
+    if config.getoption("dist", "no") != "loadgroup":
+        return
+    for item in items:
+        row = "systems" if item.path.is_relative_to(ROOT / "tests" / "stack") else "servers"
+        item.add_marker(pytest.mark.xdist_group(row))

@@ -33,7 +33,7 @@ from tests.transport.kafka_server import KafkaServer
 
 PARTITIONS = 32
 ROUND_S = 20.0
-SECONDS = float(os.environ.get("RAHDAR_WORKERS_S", "80"))  # 1800 in the campaign
+SECONDS = float(os.environ.get("RAHDAR_WORKERS_S", "180"))  # 1800 in the campaign
 LOG_SECONDS = float(os.environ.get("RAHDAR_WORKERS_S", "20"))
 STEP_S = 0.8
 ASLEEP_S = 9.0  # longer than the session of six seconds: others are given its partitions meanwhile
