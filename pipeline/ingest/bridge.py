@@ -153,20 +153,21 @@ class Bridge:
         await self.intake.close()
 
     def healthy(self) -> bool:
-        """Every session is there and listens, and nothing was lost since this was last asked."""
+        """Every session is there and listens, and since this was last asked nothing was lost that may have been anybody's."""
         wounded, self._wounded = self._wounded, False
         return not wounded and all(session.ready for session in self.sessions)
 
     def lost(self, topic: str, why: str) -> None:
-        """A message of a device that says far too much was not kept, and does not come again."""
-        self.wound("rate_limited")
+        """A message of a device that says far too much was not kept, and does not come again. It is that device's loss: its last fix
+        grows old, and no rule about others has to wait for it as for messages that we missed."""
+        self.counts["rate_limited"] += 1
         now_s = time.monotonic()
         if now_s - self._said_s >= SAY_S:
             self._said_s = now_s
             log.error("%s: %s; what it publishes is lost (%d messages by now)", topic, why, self.counts["rate_limited"])
 
     def wound(self, kind: str, count: int = 1) -> None:
-        """Something was lost on the way to us."""
+        """Something was lost on the way to us, and nobody knows whose it was."""
         self.counts[kind] += count
         self._wounded = True
 

@@ -358,7 +358,7 @@ async def test_a_press_passes_its_own_devices_flood_and_what_is_lost_is_told(
     monkeypatch.setattr("pipeline.ingest.intake.LANE_BYTES", 0)
     await say_all(device, [native("fix", n) for n in range(200, 210)])
     assert await until(lambda: bridge.counts["rate_limited"] == 10)
-    assert not bridge.healthy() and bridge.healthy(), "the next Tick says so"
+    assert bridge.healthy(), "one device's loss makes nobody else wait"
     await asyncio.to_thread(device.said, native("press", 1))
     await asyncio.to_thread(other.said, native("fix"), "v1/0/v2/native")
     assert await until(

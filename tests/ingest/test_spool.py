@@ -73,7 +73,9 @@ async def test_a_reader_follows_a_writer_through_segments(tmp_path: Path) -> Non
     assert seen == list(range(1, 51))
 
 
-@pytest.mark.parametrize("torn", [b"\x07", b"\x40\x00\x00\x00\x00\x00\x00\x00short", os.urandom(64)])
+@pytest.mark.parametrize(
+    "torn", [b"\x07", b"\x40\x00\x00\x00\x00\x00\x00\x00short", os.urandom(64)], ids=("byte", "short", "noise")
+)
 async def test_a_torn_tail_is_cut_off_and_nothing_before_it(tmp_path: Path, torn: bytes) -> None:
     spool = Spool(tmp_path, SetClock(T0))
     for n in range(5):
