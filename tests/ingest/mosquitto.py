@@ -111,6 +111,7 @@ class Device:
         context: ssl.SSLContext | None = None,
     ) -> None:
         """With `certificate` on the trackers' port; else with a password on the phones'."""
+        self.login = login or certificate
         self.port = broker.port if password is None else broker.password_port
         self.paho = client = paho.Client(
             paho.CallbackAPIVersion.VERSION2, client_id, protocol=protocol, reconnect_on_failure=False

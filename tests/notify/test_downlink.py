@@ -1,10 +1,10 @@
-"""The downlink through the real embedded broker: a vehicle hears it, can trust it, and its receipt is the telling."""
+"""The downlink through the real embedded broker, and through Mosquitto as it is deployed: a vehicle hears it, can trust it, and its receipt is the telling."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,13 @@ from pipeline.ingest.broker import EmbeddedBroker
 from pipeline.ingest.credentials import Verifier, read_credentials, write_machine_credentials
 from pipeline.ingest.spool import Spool
 from pipeline.notify.channels.downlink import Broker, DownlinkChannel, read_key
+from pipeline.notify.channels.spool import SpoolChannel
 from pipeline.notify.outcome import Accepted, Passing, Permanent
+from pipeline.plan.model import Convoy
+from tests.alert.builders import episode
+from tests.ingest.mosquitto import Device, Mosquitto
+from tests.notify.builders import Stage, convoyed, manned, officer, roster, said
+from tests.notify.sending import MovingClock, sending
 from tests.notify.test_channels import LETTER
 from tests.waiting import until
 
@@ -71,8 +77,8 @@ class Road:
 
     async def stop(self) -> None:
         for client in self.vehicles:
-            client.disconnect()
-            client.loop_stop()
+            await asyncio.to_thread(client.disconnect)  # the broker sees it go
+            await asyncio.to_thread(client.loop_stop)
         await asyncio.to_thread(self.channel.close)
         await self.broker.shutdown()
         await self.spool.close()
@@ -136,6 +142,64 @@ async def test_a_broker_that_is_away_comes_back(road: Road) -> None:
     await road.broker.start()
     assert await until(lambda: road.channel.ready, 20)
     assert isinstance(await road.channel.send("e-1", road.letter()), Accepted)
+
+
+async def test_through_mosquitto_escorts_hear_their_own_and_their_receipts_are_the_telling(
+    stage: Callable[..., Stage], tmp_path: Path
+) -> None:
+    """Of duress the escort that pressed it hears nothing, its fellow does; whoever listens to more than its own topic hears no more."""
+    people = roster(officers=[officer("amina", "spool"), officer("bilal", "spool")])
+    convoy = Convoy("k", "r", {"en": "K"}, ("v1", "v2", "v3"), ("v3",), ("v1", "v2"), 500.0)
+    s = stage(convoyed(manned(people, ["v1", "v2", "v3"]), convoy))
+    duress = episode(0, 0, "critical", "v1", rule="sos.pressed", what="duress")
+    press = episode(1, 1, "critical", "v1", rule="sos.pressed", what="sos")
+    server = Mosquitto(tmp_path / "mqtt")
+    pressed_it, fellow, curious = (Device(server, f"v{n}-d0", certificate=f"v{n}-d0") for n in (1, 2, 3))
+    clock, reports = MovingClock(2), list[Any]()
+    await asyncio.to_thread(server.start)
+    try:
+        for device in (pressed_it, fellow, curious):
+            await asyncio.to_thread(device.come)
+            assert device.let_in
+            more = ["v1/+/+/down", "v1/+/v2-d0/down", "#"] if device is curious else []
+            device.paho.subscribe([(topic, 1) for topic in (f"v1/+/{device.login}/down", *more)])
+            assert await until(device.subscribed.is_set)
+        broker = Broker("localhost", server.port, None, server.context(NOTIFY))
+        key = read_key(tmp_path / "down.pem")
+        channel = DownlinkChannel(broker, key, lambda _: "0", clock.now_us, lambda *r: reports.append(r))
+        channels = {"downlink": channel, "spool": SpoolChannel(tmp_path / "notices")}
+        async with sending(s.url, s.store.plan, {}, channels, clock) as sender:
+            assert await until(lambda: channel.ready), server.log()
+            s.opens(1, duress)
+            sender.wake()
+            assert await until(lambda: fellow.heard)
+            s.opens(2, press)
+            sender.wake()
+            assert await until(lambda: pressed_it.heard and len(fellow.heard) == 2)
+            assert alerts_in(pressed_it, "v1/0/v1-d0/down") == [press.id]
+            assert alerts_in(fellow, "v1/0/v2-d0/down") == [duress.id, press.id]
+            assert curious.heard == [], "nothing is for its own vehicle, and the rest is not for it"
+            assert not s.rows(kind="downlink", state="sent"), "taken by the broker is not told"
+            for device in (pressed_it, fellow):
+                for _, body in device.heard:
+                    receipt = orjson.dumps({"id": orjson.loads(body)["id"]})
+                    await asyncio.to_thread(device.said, receipt, f"v1/0/{device.login}/receipt")
+            assert await until(lambda: len(reports) == 3)
+            for report in reports:
+                sender.report(*report)
+            assert await until(lambda: {r["state"] for r in s.rows(kind="downlink")} == {"sent"})
+        await asyncio.to_thread(channel.close)
+    finally:
+        for device in (pressed_it, fellow, curious):
+            await asyncio.to_thread(device.leave)
+        await asyncio.to_thread(server.kill)
+    assert said(s.time(3)).count(("told", "DOWNLINK")) == 3
+
+
+def alerts_in(device: Device, topic: str) -> list[str]:
+    """Of which alerts it heard, all of it on this topic."""
+    assert {of for of, _ in device.heard} == {topic}
+    return [orjson.loads(body)["alert"] for _, body in device.heard]
 
 
 def test_only_the_notifier_writes_down_and_it_writes_nothing_else() -> None:
