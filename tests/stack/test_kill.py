@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -86,7 +87,11 @@ class Button:
         self.vehicle, self.login = vehicle, f"{vehicle}-tracker"
         self._client = client = paho.Client(CallbackAPIVersion.VERSION2, self.login, protocol=paho.MQTTv311)
         client.username_pw_set(self.login, stack.credentials[self.login])
-        client.connect(stack.host, stack.mqtt_port)
+        for _ in range(300):  # ingest may have been killed by the last test
+            with contextlib.suppress(ConnectionRefusedError):
+                client.connect(stack.host, stack.mqtt_port)
+                break
+            time.sleep(0.1)
         client.loop_start()
 
     def press(self) -> None:
