@@ -88,9 +88,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With `--dist loadgroup` (tests/__main__.py) there are two rows: whole systems, and servers one by one."""
+    """With `--dist loadgroup` (tests/__main__.py) there are two rows, of about the same length."""
     if config.getoption("dist", "no") != "loadgroup":
         return
     for item in items:
-        row = "systems" if item.path.is_relative_to(ROOT / "tests" / "stack") else "servers"
+        row = "on Kafka" if item.path.name in ("test_native.py", "test_workers.py") else "the others"
         item.add_marker(pytest.mark.xdist_group(row))
