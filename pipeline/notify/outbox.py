@@ -237,13 +237,17 @@ class Outbox:
         return steps
 
     def _failed(self, turn: Turn, row: Any, now_us: int) -> list[Step]:
-        """Nobody of its step was reached: the next step is due, and that is an alert too."""
-        alert = turn.get(row.alert)
-        steps = unreachable.raised(turn, self._opens, alert, row.post, "SEND_FAILED", now_us) if alert else []
-        found = turn.tx.execute(_CLIMB, {"wanted": row.alert}).first()
+        """Nobody of its step was reached: the next step is due. Nobody on its post was: that is an alert too."""
+        about = next(iter(digest.alerts_of(row, turn.get)), None)
         same = (outbox.c.alert == row.alert) & (outbox.c.revision == row.revision) & (outbox.c.step == row.step)
-        others = sa.select(outbox.c.id).where(same, outbox.c.kind == "alert", outbox.c.state.in_(("pending", *_TOLD)))
-        if found is not None and turn.tx.execute(others.limit(1)).first() is None:
+        others = sa.select(outbox.c.id).where(
+            same, outbox.c.kind == row.kind, outbox.c.state.in_(("pending", *_TOLD))
+        ).limit(1)  # fmt: skip
+        steps: list[Step] = []
+        if about is not None and turn.tx.execute(others.where(outbox.c.post == row.post)).first() is None:
+            steps += unreachable.raised(turn, self._opens, about, row.post, "SEND_FAILED", row.sent_us)
+        found = turn.tx.execute(_CLIMB, {"wanted": row.alert}).first()
+        if found is not None and row.kind == "alert" and turn.tx.execute(others).first() is None:
             climb = hurried(Climb(found.alert, found.revision, found.step, found.due_us, found.began_us), now_us)
             turn.tx.execute(sa.update(climbs).where(climbs.c.alert == row.alert).values(due_us=climb.due_us))
         return steps

@@ -16,7 +16,7 @@ from pipeline.plan.model import CompiledPlan
 from pipeline.plan.roster import on_post
 
 Opens = Callable[[str, str, str, int], Alert]
-"""(rule, region, subject, now_us) -> the alert without an episode that is then open."""
+"""(rule, region, subject, since_us) -> the alert without an episode that is then open."""
 PREFIX = "unreachable/"
 _OPEN = sa.text("select 1 from numbers where name like 'unreachable/%' and value > 0 limit 1")
 
@@ -25,13 +25,14 @@ def any_open(tx: sa.Connection) -> bool:
     return tx.execute(_OPEN).first() is not None
 
 
-def raised(turn: Any, opens: Opens, about: Alert, post: str, reason: str, now_us: int) -> list[Step]:
-    """Not about itself: who cannot be told of an alert cannot be told of that either."""
+def raised(turn: Any, opens: Opens, about: Alert, post: str, reason: str, since_us: int) -> list[Step]:
+    """`since_us`: when the telling failed, not when we read of it: what got through counts from then on. Not about itself: who cannot be
+    told of an alert cannot be told of that either."""
     name = f"{PREFIX}{about.region}/{post}"
     if about.rule == UNREACHABLE or turn.numbers.get(name, 0):
         return []
-    turn.put_number(name, now_us)
-    return [Step("opened", reason, opens(UNREACHABLE, about.region, post, now_us), about.id)]
+    turn.put_number(name, since_us)
+    return [Step("opened", reason, opens(UNREACHABLE, about.region, post, since_us), about.id)]
 
 
 def cleared_again(turn: Any, plan: CompiledPlan, now_us: int) -> list[Step]:

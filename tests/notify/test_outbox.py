@@ -171,6 +171,31 @@ def test_the_loud_alert_is_one_and_ends_when_somebody_is_there(stage: Opens) -> 
     assert ("cleared", "REACHABLE_AGAIN") in said(s.time(10))
 
 
+def test_a_post_that_was_not_reached_is_so_until_somebody_on_it_was(stage: Opens) -> None:
+    """The stage reads of a failure a little after it was written."""
+    s = stage()
+    s.opens(1, E)
+    went(s, 1, Permanent("refused"))
+    assert ("opened", "SEND_FAILED") in said(s.time(1.01))
+    assert ("cleared", "REACHABLE_AGAIN") not in said(s.time(1.5)), "nothing has got through since"
+    s.opens(2, episode(2, subject="v2"))
+    went(s, 2, Sent("ok"))
+    assert ("cleared", "REACHABLE_AGAIN") in said(s.time(2.01))
+
+
+def test_a_post_of_two_of_whom_one_was_reached_is_not_unreachable(stage: Opens) -> None:
+    both = roster(posts=[post("post", "amina", "bilal")], ladders=[ladder(rung(0, "owner"), rung(5, "owner"))])
+    s = stage(manned(both))
+    s.opens(1, E)
+    leases = Leases(s.url, "n")
+    first, second = leases.take(at(1), 9, critical=False)
+    leases.done(first, Permanent("refused"), at(1))
+    assert said(s.time(1.1)) == [("escalated", "SEND_FAILED")], "the other one is being told"
+    leases.done(second, Permanent("refused"), at(1.2))
+    leases.close()
+    assert {("opened", "SEND_FAILED"), ("escalated", "NOT_ACKNOWLEDGED")} <= set(said(s.time(1.3)))
+
+
 def test_an_override_replaces_the_shift(stage: Opens) -> None:
     s = stage(manned(roster(overrides=[Span("post", ("bilal",), at(0), at(2))])))
     s.opens(1, E)
