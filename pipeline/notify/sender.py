@@ -124,7 +124,18 @@ class Sender:
             self._ours.discard(task.id)
 
     async def send(self, task: Task) -> Outcome:
-        """One try of one telling, by the channel that the row names."""
+        """One try of one telling, by the channel that the row names. Never raises: a fault costs one try of one telling."""
+        try:
+            async with asyncio.timeout(LONGEST_SEND_S):
+                return await self._sent_by(task)
+        except TimeoutError:
+            return Unknown("no end in sight")
+        except Exception as error:  # noqa: BLE001  # a row whose try has no outcome would be tried for ever, and no other channel
+            # its name alone: its text may have the address
+            log.error("%s: %s", task.channel, type(error).__name__)
+            return Unknown(type(error).__name__)
+
+    async def _sent_by(self, task: Task) -> Outcome:
         roster = self._plan.rosters.get(task.region)
         officer = roster.officers.get(task.person) if roster else None
         if task.channel == DOWNLINK:
@@ -141,15 +152,7 @@ class Sender:
         if address is None:
             return Permanent(f"no address for {name}")
         letter = letter_for(task, officer, self._secret, self._desk_url, self._clock.now_us())
-        try:
-            async with asyncio.timeout(LONGEST_SEND_S):
-                return await channel.send(address, letter)
-        except TimeoutError:
-            return Unknown("no end in sight")
-        except Exception as error:  # noqa: BLE001  # a channel's fault costs one try of one telling
-            # its name alone: its text may have the address
-            log.error("%s: %s", kind, type(error).__name__)
-            return Unknown(type(error).__name__)
+        return await channel.send(address, letter)
 
     async def _keep(self) -> None:
         """Leases of what takes long, reports that came, reports that did not, and the word that we live."""

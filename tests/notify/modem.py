@@ -61,6 +61,7 @@ class Modem:
 
     refuse: int | None = None
     mute: bool = False
+    slow_s: float = 0.0  # what one message takes
     reports: int | None = 0  # status of the reports that it makes at once; None: it makes none
     sent: list[Sms] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
@@ -108,6 +109,7 @@ class Modem:
         if self.refuse is not None:
             self._say(f"\r\n+CMS ERROR: {self.refuse}\r\n")
             return
+        self._over.wait(self.slow_s)
         number, text, part = decoded(data)
         self._reference = (self._reference + 1) % 256
         self.sent.append(Sms(self._reference, number, text, part))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import select
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -143,6 +145,23 @@ async def test_a_disk_that_is_full_passes(tmp_path: Path) -> None:
     assert isinstance(await SpoolChannel(tmp_path / "notices").send("wall", LETTER), Passing)
 
 
+async def test_a_mail_server_that_says_nothing_does_not_hold_up_the_critical() -> None:
+    """It holds every thread that what is not critical may have."""
+    mail, channel = Mail(), AppriseChannel(threads=2)
+    mail.start()
+    silent = socket.create_server(("127.0.0.1", 0))
+    address = mail.address.replace(f":{mail.port}", f":{silent.getsockname()[1]}")
+    held = [asyncio.ensure_future(channel.send(address, replace(LETTER, severity="high"))) for _ in range(4)]
+    try:
+        assert await until(lambda: silent in select.select([silent], [], [], 0)[0])
+        assert await asyncio.wait_for(channel.send(mail.address, LETTER), 3) == Sent("accepted")
+        assert not any(one.done() for one in held)
+    finally:
+        silent.close()
+        await asyncio.gather(*held)
+        mail.stop()
+
+
 # ---- GSM ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -196,6 +215,32 @@ async def test_of_a_long_one_every_part_must_be_reported(line: Any) -> None:
     sms.modem.text("+923001234567", "is this line alive?")
     assert await until(lambda: sms.replies) and sms.reports == []
     sms.modem.report(second.reference, second.number, 0)
+    assert await until(lambda: sms.reports == [(outcome.receipt, True, "delivered to the handset")])
+
+
+async def test_what_is_critical_goes_before_all_that_waits_for_the_modem(line: Any) -> None:
+    sms = line(slow_s=0.05)
+    number, ordinary = "+923001234567", replace(LETTER, severity="high", short="high")
+    assert await until(lambda: sms.channel.ready)
+    sending = [asyncio.ensure_future(sms.channel.send(number, ordinary)) for _ in range(4)]
+    assert await until(lambda: sms.modem.commands[-1].startswith("AT+CMGS"))
+    assert isinstance(await sms.send(), Accepted)
+    await asyncio.gather(*sending)
+    assert [one.text for one in sms.modem.sent] == ["high", LETTER.short, "high", "high", "high"]
+
+
+async def test_a_report_that_came_before_a_message_is_not_of_it(line: Any) -> None:
+    """A modem counts its messages to 255 and begins anew; a centre may report twice, or of what was sent before we started."""
+    sms = line(reports=None)
+    assert await until(lambda: sms.channel.ready)
+    sms.modem.report(1, "+923001234567", 0)
+    sms.modem.text("+923001234567", "1")
+    assert await until(lambda: len(sms.replies) == 1)
+    outcome = await sms.send()
+    assert (outcome.receipt[:6], sms.modem.sent[0].reference) == ("gsm 1@", 1)
+    sms.modem.text("+923001234567", "2")
+    assert await until(lambda: len(sms.replies) == 2) and sms.reports == []
+    sms.modem.report(1, "+923001234567", 0)
     assert await until(lambda: sms.reports == [(outcome.receipt, True, "delivered to the handset")])
 
 

@@ -169,3 +169,17 @@ async def test_a_channel_that_hangs_does_not_hold_up_the_critical(
                 assert await until(lambda: "bilal" in s.told("sent"), 20), [tuple(r)[:13] for r in s.rows()]
     finally:
         mail.stop()
+
+
+async def test_a_fault_of_ours_is_a_failure_that_is_escalated(stage: Opens, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an outcome its row would be tried for ever, and nobody would hear of that."""
+    monkeypatch.setattr("pipeline.notify.leases.TRIES", 1)
+    of = manned(roster(officers=[officer("amina", language="a language that nobody has"), officer("bilal")]))
+    s = stage(of)
+    s.opens(1, E)
+    async with hook() as server:
+        channels = {"webhook": WebhookChannel(lambda: 0)}
+        async with sending(s.url, of, {"amina-webhook": f"{server.url}#s"}, channels, MovingClock(1)):
+            assert await until(lambda: s.told("failed") == ["amina"])
+        assert server.heard == []
+    assert ("roster.unreachable", "opened") in [(e.alert.rule, e.transition) for e in s.time(2)]

@@ -74,7 +74,10 @@ def classified(said: str) -> Outcome:
 
 class AppriseChannel:
     def __init__(self, threads: int = 8) -> None:
-        self._threads = ThreadPoolExecutor(threads, "apprise")
+        # a server that says nothing holds a thread for as long as Apprise waits: what is critical has threads of its own
+        self._threads = {
+            urgent: ThreadPoolExecutor(threads, "apprise-critical" if urgent else "apprise") for urgent in (True, False)
+        }
         logger = logging.getLogger("apprise")
         logger.setLevel(logging.DEBUG)  # the reasons are on that level; none of it goes anywhere but into our ear
         logger.propagate = False  # it would write addresses
@@ -82,9 +85,10 @@ class AppriseChannel:
 
     async def send(self, address: str, letter: Letter) -> Outcome:
         loop = asyncio.get_running_loop()
+        threads = self._threads[letter.severity == "critical"]
         try:
             async with asyncio.timeout(WITHIN_S):
-                return await loop.run_in_executor(self._threads, _send, address, letter)
+                return await loop.run_in_executor(threads, _send, address, letter)
         except TimeoutError:
             return Unknown("no answer in time")
 

@@ -1,7 +1,7 @@
 """SMS through a GSM modem on a serial line, by AT commands: the path that needs no internet.
 
 The address is a telephone number, `+92...`. The setting RAHDAR_GSM_DEVICE names the line (`/dev/ttyUSB2`, 115200 baud). What the modem takes
-is `Accepted`: told is only whose handset reported it. A reply with the message's code acknowledges; it counts from that officer's
+is `Accepted`: told is only whose handset reported it. One message takes seconds, so what is critical goes before all that waits. A reply with the message's code acknowledges; it counts from that officer's
 own number alone. A modem that is pulled out is looked for again every few seconds; meanwhile sending fails in passing.
 """
 
@@ -13,7 +13,9 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 
 import serial
 
@@ -54,10 +56,11 @@ class GsmChannel:
         self._on_report, self._on_reply = on_report, on_reply
         self._port: serial.Serial | None = None
         self._answers: queue.Queue[str] = queue.Queue()
-        self._turn, self._book = threading.Lock(), threading.Lock()
+        self._sends, self._book = ThreadPoolExecutor(1, "gsm-send"), threading.Lock()  # one line, one dialogue
+        self._free, self._busy, self._urgent = asyncio.Condition(), False, 0
         self._awaited: dict[int, str] = {}  # reference of a part -> receipt
         self._parts: dict[str, set[int]] = {}  # receipt -> references that have not been reported
-        self._early: dict[int, Report] = {}  # a report may come before its part's number was read
+        self._early: dict[int, tuple[float, Report]] = {}  # a report may come before its part's number was read
         self._joined = 0
         self._over = threading.Event()
         self._reader = threading.Thread(target=self._run, name="gsm", daemon=True)
@@ -71,13 +74,33 @@ class GsmChannel:
     def await_again(self, receipts: list[str]) -> None:
         """What was handed to the modem before we started and has not been reported."""
         for receipt in receipts:
-            self._await(receipt, {int(n) for n in receipt.removeprefix(RECEIPT).split("@")[0].split("+")})
+            self._await(receipt, {int(n) for n in receipt.removeprefix(RECEIPT).split("@")[0].split("+")}, 0.0)
 
     async def send(self, address: str, letter: Letter) -> Outcome:
-        return await asyncio.to_thread(self._send, address, letter)
+        async with self._line(letter.severity == "critical"):
+            return await asyncio.get_running_loop().run_in_executor(self._sends, self._send, address, letter)
+
+    @asynccontextmanager
+    async def _line(self, urgent: bool) -> AsyncIterator[None]:
+        """Ours for one message, after what is urgent."""
+        async with self._free:
+            self._urgent += urgent
+            try:
+                await self._free.wait_for(lambda: not self._busy and (urgent or not self._urgent))
+                self._busy = True
+            finally:
+                self._urgent -= urgent
+                self._free.notify_all()
+        try:
+            yield
+        finally:
+            async with self._free:
+                self._busy = False
+                self._free.notify_all()
 
     def close(self) -> None:
         self._over.set()
+        self._sends.shutdown(wait=False, cancel_futures=True)
         if self._port is not None:
             self._port.close()
         self._reader.join(5)
@@ -91,31 +114,33 @@ class GsmChannel:
         except PduError as error:
             return Permanent(str(error))
         references: list[int] = []
-        with self._turn:  # one line, one dialogue
-            if self._port is None:
-                return Passing("the modem is away")
-            try:
-                for part in parts:
-                    self._command(f"AT+CMGS={part.length}\r", (">",), ANSWER_S)
-                    said = self._command(part.data + "\x1a", ("OK",), SEND_S)
-                    found = next((m for line in said if (m := _SENT.match(line))), None)
-                    references.append(int(found[1]) if found else 0)
-            except ModemError as error:
-                return _failed(error, bool(references))
-            except (OSError, serial.SerialException):
-                return Unknown("the line broke") if references else Passing("the line broke")
-            receipt = f"{RECEIPT}{'+'.join(map(str, references))}@{letter.id[:8]}"
-            self._await(receipt, set(references))
+        began_s = time.monotonic()
+        if self._port is None:
+            return Passing("the modem is away")
+        try:
+            for part in parts:
+                self._command(f"AT+CMGS={part.length}\r", (">",), ANSWER_S)
+                said = self._command(part.data + "\x1a", ("OK",), SEND_S)
+                found = next((m for line in said if (m := _SENT.match(line))), None)
+                references.append(int(found[1]) if found else 0)
+        except ModemError as error:
+            return _failed(error, bool(references))
+        except (OSError, serial.SerialException):
+            return Unknown("the line broke") if references else Passing("the line broke")
+        receipt = f"{RECEIPT}{'+'.join(map(str, references))}@{letter.id[:8]}"
+        self._await(receipt, set(references), began_s)
         return Accepted(receipt, REPORT_WITHIN_S)
 
-    def _await(self, receipt: str, references: set[int]) -> None:
+    def _await(self, receipt: str, references: set[int], since_s: float) -> None:
+        """A modem counts to 255 and begins anew: a report that came before then is of another message."""
         with self._book:
             self._parts[receipt] = set(references)
             for reference in references:
                 self._awaited[reference] = receipt
             early = [self._early.pop(r) for r in references if r in self._early]
-        for report in early:
-            self._reported(report)
+        for at_s, report in early:
+            if at_s >= since_s:
+                self._reported(report)
 
     def _command(self, text: str, ends: tuple[str, ...], within_s: float) -> list[str]:
         """What the modem says until one of `ends`. Raises ModemError."""
@@ -207,7 +232,7 @@ class GsmChannel:
         with self._book:
             receipt = self._awaited.pop(report.reference, None)
             if receipt is None:
-                self._early[report.reference] = report
+                self._early[report.reference] = time.monotonic(), report
                 return
             left = self._parts.get(receipt, set())
             left.discard(report.reference)
