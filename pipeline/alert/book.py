@@ -177,11 +177,12 @@ def _follow(alert: Alert, change: Change, words: Words, now_us: int, joins: str,
         return _joined(alert, new, e, joins, now_us, off_us)
     steps: list[Step] = []
     ended = e.ended_at_us is not None and not latched(e)
-    back = alert.retracted or not latched(e)  # a latched one is cleared by a retraction alone
+    # a latched one is cleared by a retraction alone; and that it was so after all is news even when it is over
+    back = alert.retracted or not (ended or latched(e))
     over = alert.cleared_at_us is not None
     # a person's closing stands until it gets graver; the policy's own stands only as long as the danger is over
     returns = alert.closed_at_us is not None and (grave(e.severity, alert.severity) or (over and alert.outcome is None))
-    reopened = not ended and back and (returns if alert.closed_at_us is not None else over)
+    reopened = back and (returns if alert.closed_at_us is not None else over)
     if not ended and new.clears_us is not None:
         reopened, new = True, msgspec.structs.replace(new, clears_us=None)
     if reopened:

@@ -66,6 +66,12 @@ def asks_for_people(alert: Alert) -> bool:
     return not (answered or over or alert.retracted or quiet)
 
 
+def only_over(alert: Alert) -> bool:
+    """It asks for nobody, and nobody has answered, put it away or taken it back: its cause has gone away by itself."""
+    put_away = alert.shelved_until_us is not None or alert.held != "" or alert.retracted
+    return not (put_away or alert.acknowledged_at_us is not None or alert.closed_at_us is not None)
+
+
 def begins_afresh(transition: str, reason: str) -> bool:
     return transition in AFRESH or reason in AFRESH
 

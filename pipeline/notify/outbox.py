@@ -28,8 +28,9 @@ from pipeline.notify.escalate import (
     begun,
     climbed,
     hurried,
+    only_over,
 )
-from pipeline.notify.message import Message, concerned, encode_message, message_of, row_id
+from pipeline.notify.message import Message, concerned, decode_message, encode_message, message_of, row_id
 from pipeline.notify.tables import climbs, outbox
 from pipeline.plan.model import CompiledPlan
 from pipeline.plan.roster import Roster
@@ -37,7 +38,7 @@ from pipeline.plan.roster import Roster
 LIMIT_WINDOW_US = 600_000_000
 STOPPED = {"acknowledged": "ACKNOWLEDGED", "closed": "CLOSED", "shelved": "SHELVED", "retracted": "RETRACTED",
            "merged": "MERGED", "cleared": "CLEARED"}  # fmt: skip
-
+BEGAN_AND_ENDED = "BEGAN_AND_ENDED"
 _TOLD = ("sending", "accepted", "sent")
 _CLIMB = sa.select(climbs).where(climbs.c.alert == sa.bindparam("wanted"))
 _DUE = sa.select(climbs).where(climbs.c.due_us <= sa.bindparam("now")).order_by(climbs.c.due_us).limit(500)
@@ -97,8 +98,9 @@ class Outbox:
         if "retracted" in kinds:
             self._correct(turn, alert, now_us)
         if not asks_for_people(alert):
-            self._stop(turn.tx, alert, next((STOPPED[k] for k in STOPPED if k in kinds), "OVER"))
-            if "opened" in kinds and not alert.retracted and alert.acknowledged_at_us is None and not quiet:
+            self._stop(turn.tx, alert, next((STOPPED[k] for k in STOPPED if k in kinds), "OVER"), now_us)
+            begins = "opened" in kinds or any(event.reason == "BEGAN_AGAIN" for event in events)
+            if begins and not alert.retracted and alert.acknowledged_at_us is None and not quiet:
                 self._hold_for_digest(turn.tx, roster, alert, now_us)
             return []
         if quiet:
@@ -174,31 +176,67 @@ class Outbox:
         first = climbed(roster, alert, begun(alert, now_us), now_us)
         for t in first.tellings:
             message = message_of(alert, "alert", now_us)
-            self._row(tx, message, alert.revision, t.step, t.officer.id, t.post, t.channels, now_us, "BEGAN_AND_ENDED")
+            self._row(tx, message, alert.revision, t.step, t.officer.id, t.post, t.channels, now_us, BEGAN_AND_ENDED)
 
-    def _stop(self, tx: sa.Connection, alert: Alert, reason: str) -> None:
+    def _stop(self, tx: sa.Connection, alert: Alert, reason: str, now_us: int) -> None:
         tx.execute(sa.delete(climbs).where(climbs.c.alert == alert.id))
-        self._cancel(tx, alert.id, reason, digests=alert.acknowledged_at_us is not None or alert.retracted)
+        if only_over(alert):
+            self._missed(tx, alert.id, now_us)
+        self._cancel(
+            tx,
+            alert.id,
+            reason,
+            only_over=only_over(alert),
+            digests=alert.acknowledged_at_us is not None or alert.retracted,
+        )
 
-    def _cancel(self, tx: sa.Connection, alert: str, reason: str, digests: bool = True) -> None:
-        """What has not been sent is not sent; what is being sent is not tried again."""
+    def _missed(self, tx: sa.Connection, alert: str, now_us: int) -> None:
+        """It was over before they could be told, by however little: one line among others for those who have heard nothing."""
+        ours = (outbox.c.alert == alert) & (outbox.c.kind == "alert")
+        told = sa.select(outbox.c.person).where(ours, sa.or_(outbox.c.touched, outbox.c.state.in_(_TOLD)))
+        waiting = sa.select(outbox.c.id, outbox.c.person, outbox.c.state, outbox.c.due_us).where(
+            ours, outbox.c.state.in_(("pending", "held")), outbox.c.person.not_in(told)
+        )  # fmt: skip
+        for row in tx.execute(waiting).all():
+            due_us = row.due_us if row.state == "held" else digest.due(tx, row.person, now_us)
+            held = {"state": "held", "reason": BEGAN_AND_ENDED, "due_us": due_us}
+            tx.execute(sa.update(outbox).where(outbox.c.id == row.id).values(**held))
+
+    def _cancel(
+        self, tx: sa.Connection, alert: str, reason: str, digests: bool = True, only_over: bool = False
+    ) -> None:
+        """What has not been sent is not sent; what is being sent is not tried again, unless it is `only_over`: somebody has to hear of it."""
         ours = (outbox.c.alert == alert) & outbox.c.kind.in_(("alert", "downlink"))
         waiting: sa.ColumnElement[bool] = outbox.c.state.in_(("pending", "held"))
         if not digests:
-            waiting = waiting & (outbox.c.reason != "BEGAN_AND_ENDED")
+            waiting = waiting & (outbox.c.reason != BEGAN_AND_ENDED)
         tx.execute(sa.update(outbox).where(ours, waiting).values(state="cancelled", reason=reason, stopped=True))
-        tx.execute(sa.update(outbox).where(ours, outbox.c.state.in_(("sending", "accepted"))).values(stopped=True))
+        under_way = outbox.c.state.in_(("sending", "accepted"))
+        if only_over:
+            under_way = under_way & (outbox.c.kind == "downlink")
+        tx.execute(sa.update(outbox).where(ours, under_way).values(stopped=True))
 
     def _correct(self, turn: Turn, alert: Alert, now_us: int) -> None:
-        """Whoever may have been told learns once that it was not so."""
+        """Whoever may have been told, by a digest too, learns once that it was not so."""
+        reached = sa.or_(outbox.c.touched, outbox.c.state.in_((*_TOLD, "digested")))
         rows = turn.tx.execute(
-            sa.select(outbox.c.person, outbox.c.post, outbox.c.channels, outbox.c.kind)
-            .where(outbox.c.alert == alert.id, sa.or_(outbox.c.touched, outbox.c.state.in_(_TOLD)))
+            sa.select(outbox.c.person, outbox.c.post, outbox.c.channels, outbox.c.state)
+            .where(outbox.c.alert == alert.id, reached)
             .order_by(outbox.c.created_us)
         )
         message = message_of(alert, "correction", now_us)
-        for row in {r.person: r for r in rows}.values():
+        for row in {
+            r.person: r for r in rows if r.state != "digested" or self._summed(turn.tx, alert, r.person)
+        }.values():
             self._row(turn.tx, message, alert.revision, 0, row.person, row.post, row.channels.split(), now_us)
+
+    def _summed(self, tx: sa.Connection, alert: Alert, person: str) -> bool:
+        """May a digest have told this person of it, or will it?"""
+        digests = sa.select(outbox.c.body).where(
+            outbox.c.kind == "digest", outbox.c.person == person, outbox.c.created_us >= alert.began_at_us,
+            sa.or_(outbox.c.touched, outbox.c.state.in_(("pending", *_TOLD))),
+        )  # fmt: skip
+        return any(alert.id in decode_message(body).alerts for body in tx.execute(digests).scalars())
 
     # ---- what time and receipts do ----------------------------------------------------------------------------------------
 

@@ -141,7 +141,45 @@ def test_a_critical_alert_that_is_over_is_still_told_until_somebody_answers(stag
     assert s.told() == ["amina"]
     s.opens(3, episode(2, subject="v2"))
     s.changes(4, change("end", episode(2, 4, subject="v2"), revision=2))
-    assert s.told("cancelled") == ["amina"], "and the other one, which was not critical, is not"
+    assert s.told("held") == ["amina"], "and the other one, which was not critical, is a line of a digest"
+
+
+def test_what_was_over_before_they_could_be_told_is_a_line_of_a_digest_for_those_who_have_heard_nothing(
+    stage: Opens,
+) -> None:
+    """No notifier lived, their server was down, or their limit held it back."""
+    both = roster(
+        posts=[post("post", "amina", "bilal")],
+        officers=[officer("amina", most=1), officer("bilal", most=1)],
+        ladders=[ladder(rung(0, "owner"))],
+    )
+    s = stage(manned(both))
+    other = episode(0, subject="v2")
+    s.opens(1, E)
+    leases = Leases(s.url, "n")
+    first, second = leases.take(at(1), 9, critical=False)
+    leases.done(first, Sent("ok"), at(1))
+    leases.done(second, Passing("busy"), at(1))
+    s.opens(1.1, other)
+    assert s.told("held") == ["amina", "bilal"]
+    s.changes(1.2, change("end", episode(0, 1.2), revision=2), change("end", episode(0, 1.2, subject="v2"), revision=2))
+    assert s.told("pending") == []
+    s.time(3)
+    digests = {task.person: set(task.message.alerts) for task in leases.take(at(3), 9, critical=False)}
+    assert digests == {first.person: {other.id}, second.person: {E.id, other.id}}
+    leases.close()
+
+
+def test_what_is_over_while_it_is_being_sent_is_sent_all_the_same(stage: Opens) -> None:
+    s = stage()
+    s.opens(1, E)
+    leases = Leases(s.url, "n")
+    (task,) = leases.take(at(1), 9, critical=False)
+    s.changes(1.1, change("end", episode(0, 1.1), revision=2))
+    leases.done(task, Passing("busy"), at(1.1))
+    (again,) = leases.take(at(1.2), 9, critical=False)
+    assert (again.id, again.repeat) == (task.id, False)
+    leases.close()
 
 
 # ---- nobody there -----------------------------------------------------------------------------------------------------------
@@ -354,6 +392,18 @@ def test_whoever_was_told_learns_once_that_it_was_not_so(stage: Opens) -> None:
     assert len(s.rows(kind="correction")) == 1
 
 
+def test_whoever_was_told_by_a_digest_learns_too_that_it_was_not_so(stage: Opens) -> None:
+    s = stage(manned(roster(officers=[officer("amina", most=1), officer("bilal")], ladders=[ladder(rung(0, "owner"))])))
+    first, second, third = (episode(0, subject=f"v{n}") for n in (1, 2, 3))
+    s.opens(1, first, second)
+    s.time(2.1)
+    s.opens(2.1, third)
+    assert [t.message.kind for t in went(s, 2.1, Sent("ok"))] == ["alert", "digest"]
+    assert s.told("held") == ["amina"]
+    s.changes(3, change("retract", second, revision=2), change("retract", third, revision=2))
+    assert [(t.message.alert, t.message.kind) for t in went(s, 3, Sent("ok"))] == [(second.id, "correction")]
+
+
 @pytest.mark.parametrize(("what", "hears"), [("sos", ["v1-d0", "v2-d0"]), ("duress", ["v2-d0"])])
 def test_the_escorts_hear_of_it_and_of_duress_never_its_own_vehicle(stage: Opens, what: str, hears: list[str]) -> None:
     of = manned(vehicles=("v1", "v2", "v3"))
@@ -361,3 +411,21 @@ def test_the_escorts_hear_of_it_and_of_duress_never_its_own_vehicle(stage: Opens
     s = stage(of)
     s.opens(1, episode(0, 0, "critical", "v1", rule="sos.pressed", what=what))
     assert sorted(r["person"] for r in s.rows(kind="downlink")) == hears
+
+
+@pytest.mark.parametrize("kind", ["begin", "amend", "end"])
+@pytest.mark.parametrize(("ended", "severity"), [(None, "critical"), (5, "critical"), (None, "medium"), (5, "medium")])
+def test_whoever_was_told_that_it_was_not_so_learns_that_it_was(
+    stage: Opens, kind: str, ended: float | None, severity: str
+) -> None:
+    """Late fixes took it back, later ones gave it back; by then it may be over."""
+    s = stage(manned(roster(ladders=[ladder(rung(0, "owner"))])))
+    s.opens(1, episode(severity=severity))
+    went(s, 1, Sent("ok"))
+    s.changes(7, change("retract", episode(severity=severity), revision=2))
+    assert [t.message.kind for t in went(s, 7, Sent("ok"))] == ["correction"]
+    s.changes(8, change(kind, episode(0, ended, severity), revision=3))
+    s.time(9)
+    (again,) = went(s, 9.1, Sent("ok"))
+    assert again.message.kind == ("digest" if ended and severity == "medium" else "alert") and not again.repeat
+    assert s.store.alert(E.id).retracted is False  # type: ignore[union-attr]
