@@ -211,7 +211,7 @@ class Outbox:
         if not digests:
             waiting = waiting & (outbox.c.reason != BEGAN_AND_ENDED)
         tx.execute(sa.update(outbox).where(ours, waiting).values(state="cancelled", reason=reason, stopped=True))
-        under_way = outbox.c.state.in_(("sending", "accepted"))
+        under_way: sa.ColumnElement[bool] = outbox.c.state.in_(("sending", "accepted"))
         if only_over:
             under_way = under_way & (outbox.c.kind == "downlink")
         tx.execute(sa.update(outbox).where(ours, under_way).values(stopped=True))

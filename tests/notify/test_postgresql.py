@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
@@ -66,6 +67,32 @@ def test_each_telling_is_taken_by_one_notifier(server: str, store: AlertStore) -
     assert len(ids) == len(set(ids)) == MANY
     told = store.take_time(at(1.1), None)
     assert [(e.transition, e.reason) for e in told] == [("told", "RECEIPT")] * MANY
+
+
+def test_two_that_tell_one_person_in_the_same_moment_do_not_both_say_it_for_the_first_time(server: str) -> None:
+    """No notifier lived until two steps were due, and then two come at once."""
+    again = roster(
+        posts=[post("post", "amina")], officers=[officer("amina", most=1000)],
+        ladders=[ladder(rung(0, "owner"), rung(1, "owner"))],
+    )  # fmt: skip
+    afresh(server)
+    together = threading.Barrier(2)
+
+    def take(leases: Leases) -> list[bool]:
+        together.wait(10)
+        return [task.repeat for task in leases.take(at(100), 1, critical=True)]
+
+    with (
+        closing(AlertStore(server, manned(again, vehicles=[f"v{n}" for n in range(MANY)]), lambda _: WORDS)) as store,
+        closing(Leases(server, "a")) as a,
+        closing(Leases(server, "b")) as b,
+        ThreadPoolExecutor(2) as threads,
+    ):
+        for n in range(30):
+            store.take_changes([("episodes", 0, n, batch(change("begin", sos(subject=f"v{n}"))))], at(n))
+            store.take_time(at(n + 1.1), None)
+            said = [repeat for found in threads.map(take, (a, b)) for repeat in found]
+            assert sorted(said) == [False, True], f"round {n}"
 
 
 def test_what_a_dead_one_had_in_hand_says_repeat(server: str, store: AlertStore) -> None:
