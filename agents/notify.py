@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 import faust
 import msgspec
-from sqlalchemy.exc import DBAPIError
 
+from agents.patiently import patiently
 from agents.transport import RAW_RECORDS, end_offset, on_assigned, seek
 from pipeline.alert.tables import sqlite_folder
 from pipeline.cli import BadInput
@@ -172,14 +172,10 @@ class NotifyStage:
     async def _answer(self, number: str, text: str) -> None:
         """A reply by SMS: its code, from the officer's own number, acknowledges."""
         now_us = self.clock.now_us()
-        try:
-            assert self.sender is not None  # it was there before the modem
-            found = await self.sender.call(
-                lambda: answered(self.plan, self.addresses, self.leases, self.secret, number, text, now_us - DAY_US)
-            )
-        except DBAPIError as error:
-            log.error("an answer cannot be looked up: %s", error.orig)
-            return
+        assert self.sender is not None  # it was there before the modem
+        found = await self.sender.patiently(
+            lambda: answered(self.plan, self.addresses, self.leases, self.secret, number, text, now_us - DAY_US)
+        )
         if found is None:
             log.warning("an SMS that answers nothing")
             return
@@ -188,8 +184,12 @@ class NotifyStage:
         command = Command(
             version=1, id=digest, what="acknowledge", alert_id=alert, by=officer, at_us=now_us, text="by SMS"
         )
-        sent: Any = await self.commands.send(key=alert.encode(), value=encode_command(command), partition=0)
-        await sent
+
+        async def send() -> None:
+            sent: Any = await self.commands.send(key=alert.encode(), value=encode_command(command), partition=0)
+            await sent
+
+        await patiently(self.commands, send, log)  # nobody sends their SMS twice
 
     # ---- what the log says --------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,8 @@ from pipeline.plan.roster import OWNER, Ladder, Officer, Roster, on_post
 UNREACHABLE = "roster.unreachable"
 RETRY_US = 60_000_000
 """Nobody at all could be told: so soon it is tried again."""
+FAILED_AGAIN_US = 300_000_000
+"""Everybody on the ladder was tried, by every channel, and nobody was reached: so soon the last step is tried again."""
 AFRESH = ("grew", "unshelved", "BEGAN_AGAIN", "ACKNOWLEDGEMENT_TAKEN_BACK", "REALARM")
 """Transitions and reasons after which people are told anew. What only corrects a detail pages nobody."""
 

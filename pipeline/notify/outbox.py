@@ -20,6 +20,7 @@ from pipeline.model.alert import Alert, AlertEvent
 from pipeline.model.episode import SEVERITIES
 from pipeline.notify import digest, unreachable
 from pipeline.notify.escalate import (
+    FAILED_AGAIN_US,
     Climb,
     Climbed,
     Telling,
@@ -119,19 +120,21 @@ class Outbox:
         if done.climb is None:
             turn.tx.execute(sa.delete(climbs).where(climbs.c.alert == alert.id))
         else:
-            at = done.climb
-            row = {
-                "alert": at.alert,
-                "revision": at.revision,
-                "step": at.step,
-                "due_us": at.due_us,
-                "began_us": at.began_us,
-            }
-            turn.tx.execute(self._put_climb, row)
+            self._keep(turn.tx, done.climb)
         steps = [Step("escalated", event.reason, alert, event.detail) for event in done.events]
         for post in done.empty:
             steps += unreachable.raised(turn, self._opens, alert, post, "NOBODY_ON_CALL", now_us)
         return steps
+
+    def _keep(self, tx: sa.Connection, at: Climb) -> None:
+        row = {
+            "alert": at.alert,
+            "revision": at.revision,
+            "step": at.step,
+            "due_us": at.due_us,
+            "began_us": at.began_us,
+        }
+        tx.execute(self._put_climb, row)
 
     def _put(self, tx: sa.Connection, alert: Alert, revision: int, telling: Telling, now_us: int) -> None:
         full = alert.severity != "critical" and self._recent(tx, telling.officer.id, now_us) >= telling.officer.most
@@ -288,4 +291,15 @@ class Outbox:
         if found is not None and row.kind == "alert" and turn.tx.execute(others).first() is None:
             climb = hurried(Climb(found.alert, found.revision, found.step, found.due_us, found.began_us), now_us)
             turn.tx.execute(sa.update(climbs).where(climbs.c.alert == row.alert).values(due_us=climb.due_us))
+        if found is None and row.kind == "alert" and about is not None and asks_for_people(about):
+            self._once_more(turn.tx, row, now_us)
         return steps
+
+    def _once_more(self, tx: sa.Connection, row: Any, now_us: int) -> None:
+        """Its ladder is at an end, and nobody can have heard of it: a network that comes back in an hour must not find it forgotten."""
+        mine = (outbox.c.alert == row.alert) & (outbox.c.kind == "alert")
+        somebody = outbox.c.touched | outbox.c.state.in_(("pending", "held", *_TOLD))
+        heard = sa.select(outbox.c.id).where(mine, (outbox.c.revision > row.revision) | somebody)
+        if tx.execute(heard.limit(1)).first() is None:
+            last = int(tx.execute(sa.select(sa.func.max(outbox.c.step)).where(mine)).scalar() or 0)
+            self._keep(tx, Climb(row.alert, row.revision, last + 1, now_us + FAILED_AGAIN_US, now_us))

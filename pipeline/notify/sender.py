@@ -70,7 +70,7 @@ class Sender:
 
     async def run(self) -> None:
         """Until cancelled. A database that cannot be reached is tried again: the rows wait."""
-        await self._patiently(self._leases.take_back)
+        await self.patiently(self._leases.take_back)
         lanes = [self._lane(True, AT_ONCE_CRITICAL, self._wakes[0]), self._lane(False, AT_ONCE, self._wakes[1])]
         try:
             await asyncio.gather(*lanes, self._keep())
@@ -83,7 +83,8 @@ class Sender:
         await self.call(self._leases.close)
         self._thread.shutdown()
 
-    async def _patiently(self, call: Callable[[], T]) -> T:
+    async def patiently(self, call: Callable[[], T]) -> T:
+        """On the outbox's own thread, again until its database can be reached."""
         while True:
             try:
                 return await self.call(call)
@@ -98,7 +99,7 @@ class Sender:
             woken.clear()
             if (free := most - len(running)) > 0:
                 now_us = self._clock.now_us()
-                taken = await self._patiently(lambda n=now_us, f=free: self._leases.take(n, f, critical=critical))  # type: ignore[misc]
+                taken = await self.patiently(lambda n=now_us, f=free: self._leases.take(n, f, critical=critical))  # type: ignore[misc]
                 for task in taken:
                     self._ours.add(task.id)
                     doing = asyncio.ensure_future(self._one(task))
@@ -115,7 +116,7 @@ class Sender:
         try:
             outcome = await self.send(task)
             now_us = self._clock.now_us()
-            await self._patiently(lambda: self._leases.done(task, outcome, now_us))
+            await self.patiently(lambda: self._leases.done(task, outcome, now_us))
             if isinstance(outcome, Sent | Accepted):
                 self.sent += 1
             else:
@@ -164,22 +165,22 @@ class Sender:
             now_us = self._clock.now_us()
             if self._ours and now - renewed >= RENEW_S:
                 renewed, ours = now, list(self._ours)
-                await self._patiently(lambda o=ours, n=now_us: self._leases.renew(o, n))  # type: ignore[misc]
+                await self.patiently(lambda o=ours, n=now_us: self._leases.renew(o, n))  # type: ignore[misc]
             if now - overdue >= OVERDUE_S:
                 overdue = now
-                if await self._patiently(lambda n=now_us: self._leases.overdue(n)):  # type: ignore[misc]
+                if await self.patiently(lambda n=now_us: self._leases.overdue(n)):  # type: ignore[misc]
                     self.wake()
             if now - alive >= ALIVE_S:
                 alive = now
                 counts = (self.sent, self.failed, self.faults)
-                await self._patiently(lambda n=now_us, c=counts: self._leases.alive(n, *c))  # type: ignore[misc]
+                await self.patiently(lambda n=now_us, c=counts: self._leases.alive(n, *c))  # type: ignore[misc]
             await asyncio.sleep(REPORTS_S)
 
     async def _settle_reports(self) -> None:
         for _ in range(len(self._reports)):
             at, receipt, delivered, why = self._reports.popleft()
             now_us = self._clock.now_us()
-            known = await self._patiently(
+            known = await self.patiently(
                 lambda r=receipt, d=delivered, w=why, n=now_us: self._leases.report(r, d, w, n)  # type: ignore[misc]
             )
             if not known and self._loop.time() - at < REPORT_KEPT_S:
