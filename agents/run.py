@@ -131,7 +131,12 @@ async def _run_app(name: str, settings: Settings, plan: CompiledPlan, clock: Clo
         await stage.stopped()
         return
     await app.start()
-    await stage.started()
+    try:
+        await stage.started()
+    except BaseException:
+        await app.stop()  # or what it runs would keep the process alive, and nobody would start it again
+        await stage.stopped()
+        raise
     log.info("%s: ready", name)
     crashed = asyncio.ensure_future(app._crashed.wait())  # mode's services have no public way to await a crash
     stopping = asyncio.ensure_future(stop.wait())
