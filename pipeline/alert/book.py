@@ -187,9 +187,9 @@ def _follow(alert: Alert, change: Change, words: Words, now_us: int, joins: str,
         reopened, new = True, msgspec.structs.replace(new, clears_us=None)
     if reopened:
         new = msgspec.structs.replace(new, cleared_at_us=None)
-        if returns:
+        if returns or alert.retracted:  # whoever had taken it heard that it was not so, and has let go of it
             new = msgspec.structs.replace(
-                new, closed_at_us=None, outcome=None, acknowledged_at_us=None, acknowledged_by=None
+                new, closed_at_us=None, outcome=None, acknowledged_at_us=None, acknowledged_by=None, realarm_us=None
             )
     if e.severity == "critical":
         new = msgspec.structs.replace(new, shelved_until_us=None)

@@ -96,8 +96,11 @@ class Outbox:
         if roster is None or alert.rule == NOTIFIER:
             return []
         kinds = {event.transition for event in events}
-        if "retracted" in kinds:
-            self._correct(turn, alert, now_us)
+        if alert.retracted:
+            if "retracted" in kinds:
+                self._correct(turn, alert, now_us)
+        elif any(event.reason == "BEGAN_AGAIN" for event in events):
+            self._spare(turn.tx, alert.id)
         if not asks_for_people(alert):
             self._stop(turn.tx, alert, next((STOPPED[k] for k in STOPPED if k in kinds), "OVER"), now_us)
             begins = "opened" in kinds or any(event.reason == "BEGAN_AGAIN" for event in events)
@@ -232,6 +235,11 @@ class Outbox:
             r.person: r for r in rows if r.state != "digested" or self._summed(turn.tx, alert, r.person)
         }.values():
             self._row(turn.tx, message, alert.revision, 0, row.person, row.post, row.channels.split(), now_us)
+
+    def _spare(self, tx: sa.Connection, alert: str) -> None:
+        """It is so after all: a correction that has not been sent would arrive beside the alert, or after it."""
+        mine = (outbox.c.alert == alert) & (outbox.c.kind == "correction") & (outbox.c.state == "pending")
+        tx.execute(sa.update(outbox).where(mine).values(state="cancelled", reason="TOLD_AFRESH", stopped=True))
 
     def _summed(self, tx: sa.Connection, alert: Alert, person: str) -> bool:
         """May a digest have told this person of it, or will it?"""

@@ -261,11 +261,11 @@ class Book(RuleBasedStateMachine):
         self.feed("episodes", batch(*told))
 
     @precondition(lambda self: self.gone)
-    @rule(data=st.data())
-    def come_back(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), over=st.booleans())
+    def come_back(self, data: st.DataObject, over: bool) -> None:
         of = self.one_of(data, self.gone)
         self.gone.remove(of)
-        self.say("begin", of)
+        self.say("begin", msgspec.structs.replace(of, ended_at_us=self.now) if over else of)
 
     @precondition(lambda self: self.active)
     @rule(data=st.data())
@@ -472,6 +472,9 @@ class Book(RuleBasedStateMachine):
                     back.add(a.id)
                 else:
                     assert a.closed_at_us == before.closed_at_us, "closed is closed"
+            if event.reason == "BEGAN_AGAIN" and before.retracted and a.closed_at_us is None:
+                assert a.acknowledged_at_us is None, "whoever took it heard that it was not so"
+                back.add(a.id)
             if event.transition == "realarmed":
                 assert before.acknowledged_by == event.detail, "it says who had it"
                 back.add(a.id)
@@ -494,6 +497,14 @@ class Book(RuleBasedStateMachine):
             assert last[name].acknowledged_at_us is not None
         for name, notes in self.notes.items():
             assert list(last[name].notes) == notes
+
+    @invariant()
+    def what_the_ledger_has_is_not_taken_back(self) -> None:
+        """But for what a person has closed since."""
+        for name, alert in self.store.alerts_of().items():
+            a = self.known[alert]
+            if name in self.ledger.episodes and name == a.episode_ids[-1] and not a.outcome:
+                assert not a.retracted, name
 
     @invariant()
     def what_goes_on_is_not_shown_as_over(self) -> None:

@@ -415,6 +415,24 @@ def test_whoever_was_told_learns_once_that_it_was_not_so(stage: Opens) -> None:
     assert len(s.rows(kind="correction")) == 1
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_what_is_taken_back_and_given_back_before_the_correction_went_out_is_told_without_it(
+    stage: Opens, at_once: bool
+) -> None:
+    """The two would arrive in any order; and whoever had acknowledged it is not who has it now."""
+    s = stage(manned(roster(ladders=[ladder(rung(0, "owner"))])))
+    s.opens(1, E)
+    went(s, 1, Sent("ok"))
+    s.orders(2, "acknowledge", E)
+    taken_back, given_back = change("retract", E, revision=2), change("begin", E, revision=3)
+    if at_once:
+        s.changes(3, taken_back, given_back)
+    else:
+        s.changes(3, taken_back)
+        s.changes(3, given_back)
+    assert [(t.person, t.message.kind) for t in went(s, 3, Sent("ok"))] == [("amina", "alert")]
+
+
 def test_whoever_was_told_by_a_digest_learns_too_that_it_was_not_so(stage: Opens) -> None:
     s = stage(manned(roster(officers=[officer("amina", most=1), officer("bilal")], ladders=[ladder(rung(0, "owner"))])))
     first, second, third = (episode(0, subject=f"v{n}") for n in (1, 2, 3))
