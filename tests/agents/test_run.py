@@ -19,7 +19,6 @@ from tests.plan.overlay import SOUND
     [
         ({"notify_password_file": Path("/nowhere")}, "RAHDAR_NOTIFY_PASSWORD_FILE"),
         ({"tak_url": "tls://127.0.0.1:1", "tak_cert_file": Path("/nowhere")}, "RAHDAR_TAK"),
-        ({"tak_url": "udp://127.0.0.1:1"}, "RAHDAR_TAK_URL"),
     ],
 )
 async def test_a_notify_that_cannot_begin_ends(tmp_path: Path, setting: dict[str, Any], why: str) -> None:
