@@ -64,7 +64,7 @@ BUDGET = Panel(
 SEVERITY_COLUMN = Column("Severity", width=120)
 LOG_COLUMNS = {
     "_time": Column("When", "dateTimeAsIso", 170), "severity": SEVERITY_COLUMN, "transition": Column("Transition", width=120),
-    "subject": Column("Subject", width=90), "text": Column("What, where, since when"), "reason": Column("Reason", width=150),
+    "subject": Column("Subject", width=90), "text": Column("What, where, since when"), "detail": Column("To whom, how", width=140), "reason": Column("Reason", width=150),
     "actor": Column("By", width=110), "alert": Column("Alert", hidden=True),
 }  # fmt: skip
 
@@ -83,11 +83,11 @@ OVERVIEW = Dashboard(
         _open("critical", RED), _open("high", ORANGE), _open("medium", SKY), _open("low", BLUE),
         replace(BUDGET, width=3), replace(DATA_AGE, width=3), replace(LAG, width=3), AS_OF,
         Panel(
-            "Open alerts", "Gravest first, then oldest. Follow a sentence to the desk to acknowledge or close it.", "table",
+            "Open alerts", "Gravest first, then oldest. Red: later than the plan allows. Follow a sentence to the desk to acknowledge or close it.", "table",
             ("open-alerts",), 13, 14,
             columns={
-                "severity": SEVERITY_COLUMN, "opened": Column("Since", "dateTimeAsIso", 165),
-                "waiting_s": Column("Open for", "s", 90), "state": Column("State", width=165), "cause": Column("Cause", width=90),
+                "severity": SEVERITY_COLUMN, "opened": Column("Opened", "dateTimeAsIso", 165),
+                "waiting_s": Column("Open for", "s", 90), "late_s": Column("Late by", "s", 90, red_above=0.5), "state": Column("State", width=165), "cause": Column("Cause", width=90),
                 "what": Column("What, where, since when"), "rule": Column("Rule", hidden=True),
                 "subject": Column("Subject", hidden=True), "alert": Column("Alert", hidden=True),
             },
@@ -109,10 +109,10 @@ REGIONAL = Dashboard(
         DATA_AGE, BUDGET,
         Panel("Late positions", "Share that came more than a minute after it was seen: dead ground, or a network that drags.", "timeseries", ("late-share",), 12, 8, unit="percentunit", legend="late"),
         Panel(
-            "What the rules found", "Episodes by rule, whether told or only watched (shadow). Retracted ones do not count.", "table", ("by-rule",), 12, 8,
+            "What the rules found", "Episodes by rule, whether told or only watched (shadow); what goes on counts until now. Retracted ones do not count.", "table", ("by-rule",), 12, 8,
             columns={
                 "rule": Column("Rule"), "episodes": Column("Episodes", width=100), "still_open": Column("Go on", width=90),
-                "total_s": Column("Together", "s", 110),
+                "total_s": Column("Total time", "s", 110),
             },
         ),
         Panel(
@@ -153,7 +153,7 @@ VEHICLES = Dashboard(
         ),
         Panel(
             "Alerts", "What happened to this vehicle's alerts.", "table", ("vehicle-alerts",), 12, 9,
-            columns={k: v for k, v in LOG_COLUMNS.items() if k in ("_time", "severity", "transition", "text", "actor", "alert")}, link=DESK,
+            columns={k: v for k, v in LOG_COLUMNS.items() if k in ("_time", "severity", "transition", "text", "detail", "actor", "alert")}, link=DESK,
         ),
     ),
     refresh="10s",
@@ -184,7 +184,7 @@ SITES = Dashboard(
                 "said": Column("Said", width=110), "age_s": Column("Age", "s", 90, red_above=3600),
             },
         ),
-        Panel("States", "What sensors say in words.", "state-timeline", ("site-states",), 12, 10, legend="${__field.labels.sensor}"),
+        Panel("States", "What sensors say in words. Orange: open, or detected.", "state-timeline", ("site-states",), 12, 10, legend="${__field.labels.reading}"),
         Panel("Values", "Numbers; the unit is in the name.", "timeseries", ("site-values",), 12, 8, unit="short", legend="${__field.labels.reading}"),
         Panel("Links", "Devices of the region that went and came.", "state-timeline", ("links",), 12, 8, legend="${__field.labels.device}"),
     ),
@@ -197,23 +197,24 @@ RESPONSE = Dashboard(
         Panel("Told, nine in ten within", "From opening to a channel's word that the first person was told.", "barchart", ("told-p90",), 6, 7, unit="s", decimals=0),
         Panel("Answered, half within", "From opening to a person's answer.", "barchart", ("acknowledge-median",), 6, 7, unit="s", decimals=0),
         Panel("Answered, nine in ten within", "From opening to a person's answer.", "barchart", ("acknowledge-p90",), 6, 7, unit="s", decimals=0),
-        Panel("Answered: within the plan's time", "Of what was answered; what is overdue stands below.", "stat", ("in-time",), 6, 7, unit="percentunit", steps=((None, RED), (0.9, ORANGE), (0.99, GREY))),
+        Panel("Answered within the plan's time", "Of alerts that were answered or whose time is up: overdue counts as late.", "stat", ("in-time",), 6, 7, unit="percentunit", steps=((None, RED), (0.9, ORANGE), (0.99, GREY))),
         Panel(
-            "From alert to answer", "Each alert: told to the first person, answered by one. Not yet, OVERDUE: as long as it has been. Red: a minute untold, five unanswered.",
+            "From alert to answer", "Each alert: told to the first person, answered by one. Not yet, OVERDUE: as long as it has been. Red: a minute untold, or later than the plan allows. Overdue first.",
             "table", ("answer-log",), 24, 11,
             columns={
                 "opened": Column("Opened", "dateTimeAsIso", 165), "severity": SEVERITY_COLUMN, "subject": Column("Subject", width=80),
-                "told": Column("Told", width=95), "told_s": Column("After", "s", 80, red_above=60), "answer": Column("Answered", width=95),
-                "answered_s": Column("After", "s", 80, red_above=300), "actor": Column("By", width=90), "allowed_s": Column("Allowed", "s", 80),
+                "told": Column("Told", width=95), "told_s": Column("Told after", "s", 90, red_above=60), "answer": Column("Answered", width=95),
+                "answered_s": Column("Answered after", "s", 120), "late_s": Column("Late by", "s", 80, red_above=0.5), "actor": Column("By", width=90),
+                "allowed_s": Column("Allowed", "s", 80),
                 "text": Column("What, where, since when"),
             },
         ),
         Panel(
-            "What people did", "Newest first; red where nobody answered within five minutes.", "table", ("response-log",), 14, 11,
+            "What people did", "Newest first. Red: later than the plan allows.", "table", ("response-log",), 14, 11,
             columns={
                 "_time": Column("When", "dateTimeAsIso", 165), "severity": SEVERITY_COLUMN, "transition": Column("Did", width=115),
-                "subject": Column("Subject", width=80), "actor": Column("By", width=90), "took_s": Column("After", "s", 80, red_above=300),
-                "allowed_s": Column("Allowed", "s", 80), "text": Column("What, where, since when"),
+                "subject": Column("Subject", width=80), "actor": Column("By", width=90), "took_s": Column("After", "s", 80),
+                "late_s": Column("Late by", "s", 80, red_above=0.5), "allowed_s": Column("Allowed", "s", 80), "text": Column("What, where, since when"),
             },
         ),
         Panel(

@@ -41,6 +41,10 @@ Unit = Literal[
 Step = tuple[float | None, str]
 
 
+STATES = {"open": ORANGE, "detected": ORANGE, "offline": RED, "online": GREY, "closed": GREY, "clear": GREY}
+"""Words of sensors and links."""
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """Of a table: how a field is shown."""
@@ -238,9 +242,8 @@ def panel_json(panel: Panel, number: int, x: int, y: int) -> dict[str, Any]:
         defaults["custom"] = {"fillOpacity": 70, "lineWidth": 0}
         if panel.legend:
             defaults["displayName"] = panel.legend
-        states = {"open": ORANGE, "vibration": ORANGE, "offline": RED, "online": GREY, "closed": GREY, "quiet": GREY}
         defaults["mappings"] = [
-            {"type": "value", "options": {word: {"color": c, "index": n} for n, (word, c) in enumerate(states.items())}}
+            {"type": "value", "options": {word: {"color": c, "index": n} for n, (word, c) in enumerate(STATES.items())}}
         ]
     elif panel.kind == "barchart":
         options = {

@@ -36,6 +36,12 @@ SLICE = 5 * SECOND
 PROCESSING = 350_000
 TELLING = 1_500_000
 SEEN = "ingest@control-room"
+SAYS = {
+    "door": ("door", "closed", "open"),
+    "pir": ("motion", "clear", "detected"),
+    "fence": ("vibration", "clear", "detected"),
+}
+"""What a sensor of a kind reports, at rest and stirred."""
 
 
 @dataclass
@@ -80,8 +86,8 @@ def _site(plan: CompiledPlan, start_us: int, end_us: int, driven: list[Fix | Oth
                 "received_at_us": when + 200_000,
                 "device": sensor.device,
             }
-            words = ("closed", "open") if sensor.kind == "door" else ("quiet", "vibration")
-            yield Reading(what=sensor.kind, value=words[(n + 3 * k) % 9 in (3, 4)], **common)
+            what, calm, stirred = SAYS.get(sensor.kind, (sensor.kind, "clear", "clear"))
+            yield Reading(what=what, value=stirred if (n + 3 * k) % 9 in (3, 4) else calm, **common)
             yield Reading(what="battery_pct", value=93.0 - 4 * k - n * 0.2, **common)
     middle = (start_us + end_us) // 2
     for sensor in list(plan.sensors.values())[:2]:

@@ -21,7 +21,7 @@ import matplotlib.pyplot as plt
 
 from dashboards.ask import ask, samples
 from dashboards.boards import BOARDS
-from dashboards.model import CYCLE, GREY, ORANGE, RED, SEVERITY, Dashboard, Panel, places
+from dashboards.model import CYCLE, GREY, RED, SEVERITY, STATES, Dashboard, Panel, places
 from dashboards.played import play_story
 from pipeline.clock import WallClock
 from pipeline.plan.load import load_plan
@@ -164,9 +164,6 @@ def bars(panel: Panel, frames: list[list[dict[str, Any]]]) -> str:
     return _svg(figure)
 
 
-STATES = {"open": ORANGE, "vibration": ORANGE, "offline": RED}
-
-
 def states(panel: Panel, frames: list[list[dict[str, Any]]], span: tuple[datetime, datetime]) -> str:
     figure, axes = _figure(panel)
     for n, frame in enumerate(frames):
@@ -174,7 +171,8 @@ def states(panel: Panel, frames: list[list[dict[str, Any]]], span: tuple[datetim
         said = ""
         for row, end in zip(frame, ends, strict=True):
             value = str(row["_value"])
-            colour = STATES.get(value, "#cfd3da")
+            colour = STATES.get(value, GREY)
+            colour = "#cfd3da" if colour == GREY else colour
             axes.barh(n, end - row["_time"], left=row["_time"], color=colour, height=0.6)
             if value != said:
                 axes.text(row["_time"], n, f" {value}", va="center", fontsize=8, color=INK)

@@ -1,14 +1,12 @@
-// Of each alert that was opened in this time: when somebody was told, when somebody answered, how long that took. Newest first.
-steps = from(bucket: "rahdar_${region}_events")
+// Of each alert that was opened in this time: when somebody was told, when somebody answered, how long that took. Overdue ones first, then the newest.
+from(bucket: "rahdar_${region}_events")
   |> range(start: v.timeRangeStart, stop: v.timeRangeStop)
   |> filter(fn: (r) => r._measurement == "alerts")
   |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value")
   |> group(columns: ["alert"])
   |> sort(columns: ["seq"])
-
-steps
   |> reduce(
-    identity: {opened_us: 0, severity: "", subject: "", told_s: -1.0, acknowledge_s: -1.0, respond_within_s: 0.0, actor: "", text: ""},
+    identity: {opened_us: 0, severity: "", subject: "", told_s: -1.0, acknowledge_s: -1.0, respond_within_s: 0.0, actor: "", text: "", closed_ns: 0},
     fn: (r, accumulator) => ({
       opened_us: if r.transition == "opened" and accumulator.opened_us == 0 then r.opened_us else accumulator.opened_us,
       severity: r.severity,
@@ -18,23 +16,33 @@ steps
       respond_within_s: r.respond_within_s,
       actor: if exists r.acknowledge_s and accumulator.acknowledge_s < 0.0 then r.actor else accumulator.actor,
       text: r.text,
+      closed_ns: if r.transition == "closed" and accumulator.closed_ns == 0 then int(v: r._time) else accumulator.closed_ns,
     }),
   )
   |> group()
   |> filter(fn: (r) => r.opened_us > 0)
+  |> map(fn: (r) => ({r with
+    stood_s: float(v: (if r.closed_ns > 0 then r.closed_ns else int(v: now())) - r.opened_us * 1000) / 1000000000.0,
+    open: r.closed_ns == 0,
+    answered: r.acknowledge_s >= 0.0,
+  }))
+  |> map(fn: (r) => ({r with took_s: if r.answered then r.acknowledge_s else r.stood_s}))
+  |> map(fn: (r) => ({r with late_s: if r.respond_within_s > 0.0 and r.took_s > r.respond_within_s then r.took_s - r.respond_within_s else 0.0}))
   |> map(fn: (r) => ({
     opened: time(v: r.opened_us * 1000),
     severity: r.severity,
     subject: r.subject,
-    told: if r.told_s < 0.0 then "nobody yet" else "told",
-    told_s: if r.told_s < 0.0 then float(v: int(v: now()) - r.opened_us * 1000) / 1000000000.0 else r.told_s,
-    answer: if r.acknowledge_s < 0.0 then
-      (if r.respond_within_s > 0.0 and float(v: int(v: now()) - r.opened_us * 1000) / 1000000000.0 > r.respond_within_s then "OVERDUE" else "not yet")
-    else
-      (if r.respond_within_s > 0.0 and r.acknowledge_s > r.respond_within_s then "late" else "in time"),
-    answered_s: if r.acknowledge_s < 0.0 then float(v: int(v: now()) - r.opened_us * 1000) / 1000000000.0 else r.acknowledge_s,
+    told: if r.told_s < 0.0 then (if r.open then "nobody yet" else "nobody") else "told",
+    told_s: if r.told_s < 0.0 then r.stood_s else r.told_s,
+    answer: if r.answered then (if r.late_s > 0.0 then "late" else "in time")
+      else if not r.open then "by nobody"
+      else if r.late_s > 0.0 then "OVERDUE" else "not yet",
+    answered_s: r.took_s,
+    late_s: r.late_s,
     actor: r.actor,
     allowed_s: r.respond_within_s,
     text: r.text,
+    overdue: if not r.answered and r.open and r.late_s > 0.0 then 1 else 0,
   }))
-  |> sort(columns: ["opened"], desc: true)
+  |> sort(columns: ["overdue", "opened"], desc: true)
+  |> drop(columns: ["overdue"])

@@ -13,6 +13,6 @@ from(bucket: "rahdar_${region}_events")
     severity: r.severity,
     mode: r.mode,
     state: if r.open then "goes on" else "over",
-    duration_s: r.duration_s,
+    duration_s: if r.open then float(v: int(v: now()) - int(v: r._time)) / 1000000000.0 else r.duration_s,
     peak: r.peak,
   }))

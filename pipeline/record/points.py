@@ -245,7 +245,7 @@ class Points:
         tags = {"region": region, "rule": a.rule, "severity": a.severity, "transition": event.transition}
         values: dict[str, Any] = {
             "alert": a.id, "subject": a.subject, "object": a.object, "text": a.text, "place": a.place,
-            "reason": event.reason, "actor": event.actor, "outcome": a.outcome or "", "seq": event.seq,
+            "reason": event.reason, "actor": event.actor, "detail": event.detail, "outcome": a.outcome or "", "seq": event.seq,
             "open": a.closed_at_us is None and not a.held, "active": a.cleared_at_us is None,
             "acknowledged": a.acknowledged_at_us is not None, "shelved": a.shelved_until_us is not None,
             "retracted": a.retracted, "lat_deg": a.lat, "lon_deg": a.lon, "opened_us": a.opened_at_us,

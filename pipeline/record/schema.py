@@ -81,7 +81,7 @@ MEASUREMENTS: tuple[Measurement, ...] = (
         {"region": "plan", "rule": "rules", "severity": "four words", "transition": "closed list"},
         {
             "alert": "str", "subject": "str", "object": "str", "text": "str", "place": "str", "reason": "str",
-            "actor": "str", "outcome": "str", "seq": "int", "open": "bool", "active": "bool", "acknowledged": "bool",
+            "actor": "str", "detail": "str", "outcome": "str", "seq": "int", "open": "bool", "active": "bool", "acknowledged": "bool",
             "shelved": "bool", "retracted": "bool", "lat_deg": "float", "lon_deg": "float", "opened_us": "int",
             "waited_s": "float", "told_s": "float", "acknowledge_s": "float", "close_s": "float", "respond_within_s": "float",
         },

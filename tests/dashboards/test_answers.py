@@ -75,7 +75,13 @@ def test_the_table_of_open_alerts_is_the_ledgers(wall: Wall) -> None:
     (rows,) = answer(wall, OVERVIEW, "open-alerts")
     wanted = wall.played.open_alerts
     assert {r["alert"] for r in rows} == wanted.keys()
-    assert {r["alert"]: r["state"] != "NOT ACKNOWLEDGED" for r in rows} == {i: a.acknowledged_at_us is not None for i, a in wanted.items()}  # fmt: skip
+    late = {i: 0 < a.respond_within_us < wall.now_us - a.opened_at_us for i, a in wanted.items()}
+    assert {r["alert"]: r["state"] for r in rows} == {
+        i: "acknowledged" if a.acknowledged_at_us is not None else "OVERDUE" if late[i] else "NOT ACKNOWLEDGED"
+        for i, a in wanted.items()
+    }
+    assert {r["alert"] for r in rows if r["late_s"] > 0} == {r["alert"] for r in rows if r["state"] == "OVERDUE"}
+    assert any(late.values())
     assert {r["alert"]: r["what"] for r in rows} == {i: a.text for i, a in wanted.items()}
     order = ["critical", "high", "medium", "low"]
     assert [order.index(r["severity"]) for r in rows] == sorted(order.index(r["severity"]) for r in rows)
@@ -137,7 +143,11 @@ def test_how_long_people_took(wall: Wall) -> None:
     frames = answer(wall, RESPONSE, "acknowledge-median")
     assert min(took) <= min(row["_value"] for row in frames[0])
     assert max(row["_value"] for row in frames[0]) <= max(took)
-    assert number(wall, RESPONSE, "in-time") == 1.0
+    (rows,) = answer(wall, RESPONSE, "answer-log")
+    judged = Counter(r["answer"] for r in rows)
+    assert judged["in time"] and judged["OVERDUE"]
+    late = judged["late"] + judged["OVERDUE"] + sum(r["answer"] == "by nobody" and r["late_s"] > 0 for r in rows)
+    assert number(wall, RESPONSE, "in-time") == pytest.approx(judged["in time"] / (judged["in time"] + late))
 
 
 def test_how_long_it_took_until_somebody_was_told(wall: Wall) -> None:
@@ -153,9 +163,10 @@ def test_how_long_it_took_until_somebody_was_told(wall: Wall) -> None:
     assert len(rows) == len({e.alert.id for e in wall.played.events if e.transition == "opened"})
     nobody = {a.text: a for a in last.values() if a.acknowledged_at_us is None and not a.held}
     assert {r["text"]: r["answer"] for r in rows if r["answer"] not in ("late", "in time")} == {
-        text: "OVERDUE" if wall.now_us - a.opened_at_us > a.respond_within_us else "not yet"
+        text: "by nobody" if a.closed_at_us is not None
+        else "OVERDUE" if 0 < a.respond_within_us < wall.now_us - a.opened_at_us else "not yet"
         for text, a in nobody.items()
-    }
+    }  # fmt: skip
 
 
 def test_who_is_off_orders_is_the_ledgers(wall: Wall) -> None:
