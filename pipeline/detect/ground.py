@@ -2,7 +2,8 @@
 
 A cell lists the areas whose border comes within `reach` of it, with those edges, and the areas that it lies wholly inside. So a
 fix looks at what is near and not at what exists. Which side of a border a point is on is told by the nearest edge or corner
-(signed distance with pseudo-normals: Baerentzen and Aanaes 2005); where no border is near, by the cell's centre.
+(signed distance with pseudo-normals: Baerentzen and Aanaes 2005); where no border is near, by the cell's centre. How deep the
+centre itself lies is known: that says enough of a point whose border is farther away than anybody asks.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +24,19 @@ Ints = npt.NDArray[np.int64]
 
 SMALLEST_CELL_M = 500.0
 MOST_CELLS = 1_000_000
+SLACK_M = 1e-3  # far more than sums of metres are wrong by
+
+
+ENTRY = np.dtype(
+    [
+        ("area", "i4"),
+        ("first", "i4"),  # of `near`
+        ("last", "i4"),
+        ("inside", "i4"),  # 1: the cell's centre is
+        ("centre", "f8"),  # depth of the cell's centre
+    ],
+    align=True,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +46,7 @@ class Ground:
     box: Floats
     edges: Floats
     starts: Ints  # (cells + 1,) into entries
-    entries: Ints  # (n, 4): area, first and last of `near`, 1 when the cell's centre is inside
+    entries: npt.NDArray[np.void]  # of ENTRY
     near: Ints  # edges
     outlines: Ints  # (areas + 1,) into edges
     area_boxes: Floats  # (areas, 4): west, south, east, north
@@ -70,7 +85,7 @@ def build_ground(polygons: Sequence[shapely.Polygon], reach_m: float) -> Ground:
             box,
             np.zeros((0, 8)),
             np.zeros(1, np.int64),
-            np.zeros((0, 4), np.int64),
+            np.zeros(0, ENTRY),
             none,
             np.zeros(1, np.int64),
             np.zeros((0, 4)),
@@ -113,17 +128,13 @@ def build_ground(polygons: Sequence[shapely.Polygon], reach_m: float) -> Ground:
         n_near += len(found_edge)
     cell_of = np.concatenate(cells)
     order = np.argsort(cell_of, kind="stable")
-    entries = np.stack([np.concatenate(c)[order] for c in (areas, firsts, lasts, inside)], axis=1).astype(np.int64)
+    entries = np.zeros(len(cell_of), ENTRY)
+    for name, parts in (("area", areas), ("first", firsts), ("last", lasts), ("inside", inside)):
+        entries[name] = np.concatenate(parts)[order]
     starts = np.searchsorted(cell_of[order], np.arange(columns * rows + 1)).astype(np.int64)
-    return Ground(
-        box,
-        np.concatenate(edge_parts),
-        starts,
-        np.ascontiguousarray(entries),
-        np.concatenate(near_parts).astype(np.int64),
-        np.array(outlines, np.int64),
-        np.ascontiguousarray(bounds),
-    )
+    all_edges, near = np.concatenate(edge_parts), np.concatenate(near_parts).astype(np.int64)
+    _centres(box, all_edges, near, starts, entries)
+    return Ground(box, all_edges, starts, entries, near, np.array(outlines, np.int64), np.ascontiguousarray(bounds))
 
 
 @compiled
@@ -211,13 +222,28 @@ def cell_at(box: Floats, x: float, y: float) -> int:
 
 
 @compiled
-def depth(
-    edges: Floats, near: Ints, first: int, last: int, centre_inside: int, reach: float, x: float, y: float
-) -> float:
+def from_centre(box: Floats, x: float, y: float) -> float:
+    """How far a point is from the middle of its cell."""
+    across, up = (x - box[0]) / box[2], (y - box[1]) / box[2]
+    return math.hypot(across - math.floor(across) - 0.5, up - math.floor(up) - 0.5) * box[2]
+
+
+@compiled
+def roughly(entry: Any, aside: float, need: float) -> float:
+    """A depth with the right sign, no deeper than the true one, but more than `need`, of a point that is so far `aside` from the middle
+    of its cell; 0: look closer."""
+    left = abs(entry.centre) - aside
+    if left <= need + SLACK_M:
+        return 0.0
+    return left if entry.centre > 0.0 else -left
+
+
+@compiled
+def depth(edges: Floats, near: Ints, entry: Any, reach: float, x: float, y: float) -> float:
     """Signed distance to the border in metres, positive inside; exact within reach of it, else plus or minus reach."""
     best = reach * reach
     side = 0.0
-    for k in range(first, last):
+    for k in range(entry.first, entry.last):
         e = near[k]
         ax, ay = edges[e, 0], edges[e, 1]
         dx, dy = edges[e, 2] - ax, edges[e, 3] - ay
@@ -241,5 +267,15 @@ def depth(
                 best = q
                 side = px * dy - py * dx
     if best >= reach * reach:
-        return reach if centre_inside else -reach
+        return reach if entry.inside else -reach
     return -math.sqrt(best) if side > 0.0 else math.sqrt(best)
+
+
+@compiled
+def _centres(box: Floats, edges: Floats, near: Ints, starts: Ints, entries: Any) -> None:
+    """Fill in how deep the middle of every cell lies."""
+    columns = int(box[3])
+    for cell in range(len(starts) - 1):
+        x, y = box[0] + (cell % columns + 0.5) * box[2], box[1] + (cell // columns + 0.5) * box[2]
+        for e in range(starts[cell], starts[cell + 1]):
+            entries[e].centre = depth(edges, near, entries[e], box[5], x, y)

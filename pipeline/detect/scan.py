@@ -22,7 +22,7 @@ from pipeline.detect.form import (
     UNKNOWN_ACCURACY_M,
     UNSURE,
 )
-from pipeline.detect.ground import cell_at, depth
+from pipeline.detect.ground import cell_at, depth, from_centre, roughly
 from pipeline.detect.pairs import find_pair, new_pair
 from pipeline.detect.rules.areas import REQUIRED, SURE, applies, area_step, concerns, idle, side_of
 from pipeline.detect.rules.crossing import crossing_step, short_step
@@ -100,7 +100,7 @@ def scan(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, use: Any, start:
         must0, must1 = v.required[0], v.required[1]
         could = must1 - must0
         for e in range(e0, e1):
-            area = st.entries[e, 0]
+            area = st.entries[e].area
             could += st.area_watches[area + 1] - st.area_watches[area]
         way = way_to(row, f, x, y, accuracy, st.crossing_us)
         far = looks(way.length_m, reach)
@@ -108,7 +108,7 @@ def scan(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, use: Any, start:
             other = look_at(st.box, way, look, far)
             if other >= 0:
                 for e in range(st.starts[other], st.starts[other + 1]):
-                    area = st.entries[e, 0]
+                    area = st.entries[e].area
                     could += st.area_watches[area + 1] - st.area_watches[area]
         leg0, leg1 = v.legs[0], v.legs[1]
         if row.pairs + could > most_pairs:
@@ -137,19 +137,26 @@ def scan(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, use: Any, start:
         # ---- areas: those near, those on a long way to here, then those that are remembered or required
         exempt = 0
         allowed_bits = 0
+        aside = from_centre(st.box, x, y)
+        # deeper than that, inside or outside, and all that is asked here has its answer
+        need = way.length_m + SURE * accuracy + st.margin_m
         for e in range(e0, e1):
-            area = st.entries[e, 0]
-            deep = depth(st.edges, st.near, st.entries[e, 1], st.entries[e, 2], st.entries[e, 3], reach, x, y)
+            area = st.entries[e].area
+            deep = roughly(st.entries[e], aside, need)
+            if deep == 0.0:
+                deep = depth(st.edges, st.near, st.entries[e], reach, x, y)
             here = deep > -accuracy
             if here and (st.area_flags[area] != 0 or listed(st.homes, v.homes[0], v.homes[1], area)):
                 exempt = 1
             for k in range(leg0, min(leg1, leg0 + MOST_LEGS)):
                 leg_plan = st.legs[k]
                 for q in range(leg_plan.stops[0], leg_plan.stops[1]):
-                    if st.exempt[q] == area and deep > -max(accuracy, st.access[q]):
-                        allowed_bits |= 1 << (k - leg0)
-                        if deep > -accuracy:
-                            exempt = 1
+                    if st.exempt[q] == area:
+                        deep = depth(st.edges, st.near, st.entries[e], reach, x, y)  # a way in is longer than `need`
+                        if deep > -max(accuracy, st.access[q]):
+                            allowed_bits |= 1 << (k - leg0)
+                            if deep > -accuracy:
+                                exempt = 1
             for wi in range(st.area_watches[area], st.area_watches[area + 1]):
                 w = st.watches[wi]
                 if not concerns(w, st.bound, row.vehicle, v.role):
@@ -181,7 +188,7 @@ def scan(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, use: Any, start:
             if other < 0:
                 continue
             for e in range(st.starts[other], st.starts[other + 1]):
-                area = st.entries[e, 0]
+                area = st.entries[e].area
                 cuts = crossed(st.area_boxes, st.outlines, st.edges, area, way)
                 if cuts < 2 or looked_at(st, way, look, far, area):
                     continue

@@ -113,6 +113,7 @@ class Static(NamedTuple):
     big: Array
     ranges: Array
     crossing_us: int  # the longest of the watches
+    margin_m: float  # the widest of the watches
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,12 +248,11 @@ def build_tables(plan: CompiledPlan, like: Tables | None = None) -> Tables:
             row["stop_radius"] = stop.params["radius_m"]
 
     watches = np.array(watch_rows, WATCH) if watch_rows else np.zeros(0, WATCH)
-    margin = max((float(max(w["enter"], w["exit"])) for w in watches), default=0.0)
     if like is not None and like.plan.areas is plan.areas:
         st = like.static
         ground = Ground(st.box, st.edges, st.starts, st.entries, st.near, st.outlines, st.area_boxes)
     else:
-        ground = build_ground([area.polygon for area in plan.areas], INACCURATE_M + margin + 1.0)
+        ground = build_ground([area.polygon for area in plan.areas], INACCURATE_M + _margin(watches) + 1.0)
     static = _static(
         ground,
         lines,
@@ -292,6 +292,10 @@ def build_tables(plan: CompiledPlan, like: Tables | None = None) -> Tables:
         tuple(stop_modes),
         max(1, most_legs),
     )
+
+
+def _margin(watches: Array) -> float:
+    return max((float(max(w["enter"], w["exit"])) for w in watches), default=0.0)
 
 
 def _judge_deviations(row: Any, off: RuleSetting | None, role: str) -> Mode:
@@ -424,6 +428,7 @@ def _static(
         lines.big,
         lines.ranges,
         max((int(w["crossing"]) for w in watches), default=0),
+        _margin(watches),
     )
 
 

@@ -68,7 +68,7 @@ def look_at(box: Any, way: Way, k: int, of: int) -> int:
 def lists(st: Any, cell: int, area: int) -> bool:
     if cell >= 0:
         for e in range(st.starts[cell], st.starts[cell + 1]):
-            if st.entries[e, 0] == area:
+            if st.entries[e].area == area:
                 return True
     return False
 
@@ -121,10 +121,8 @@ def deep_in(st: Any, area: int, x: float, y: float) -> float:
     cell = cell_at(st.box, x, y)
     if cell >= 0:
         for e in range(st.starts[cell], st.starts[cell + 1]):
-            if st.entries[e, 0] == area:
-                return depth(
-                    st.edges, st.near, st.entries[e, 1], st.entries[e, 2], st.entries[e, 3], st.box[5], x, y
-                )  # fmt: skip
+            if st.entries[e].area == area:
+                return depth(st.edges, st.near, st.entries[e], st.box[5], x, y)
     return -float(st.box[5])
 
 
