@@ -98,6 +98,28 @@ def _prepare(
         f.y = y
 
 
+def receive(world: Any, columns: Fixes, packed: Any, series: Any, stamp: int) -> tuple[Any, Any, int]:
+    """`prepare` and `triage` in one call, on the vehicles of a boxed `World`: the fixes, what to do with each, how many are out of order."""
+    fixes, use = np.empty(len(columns), FIX), np.zeros(len(columns), np.uint8)
+    late = _receive(
+        world, stamp, use,
+        packed, columns.vehicle, columns.device, columns.seen_at_us, columns.received_at_us, columns.lat, columns.lon,
+        columns.seq, columns.body, columns.speed_mps, columns.accuracy_m, columns.flags, series, fixes,
+    )  # fmt: skip
+    return fixes, use, late
+
+
+@compiled
+def _receive(
+    world: Any, stamp: int, use: Any,
+    packed: Any, vehicle: Any, device: Any, seen: Any, received: Any, lat: Any, lon: Any, seq: Any, body: Any,
+    speed: Any, accuracy: Any, flags: Any, series: Any, out: Any,
+) -> int:  # fmt: skip
+    _prepare(packed, vehicle, device, seen, received, lat, lon, seq, body, speed, accuracy, flags, series, out)
+    v = world.held.vehicles
+    return triage(v.rows, v.keys, stamp, out, use)
+
+
 @compiled
 def order(a_seen: int, a_device: int, a_seq: int, b_seen: int, b_device: int, b_seq: int) -> int:
     """-1, 0 or 1: the total order, but for the body."""

@@ -1,4 +1,4 @@
-"""Compiled functions, kept on disk between runs."""
+"""Compiled functions, kept on disk between runs, and what they are handed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+from numba.core import types
+from numba.experimental import structref
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,3 +36,22 @@ _keep_where()
 def compiled(function: F) -> F:
     """Compile at the first call, or load what an earlier run has compiled. No fast-math: the law wants the same bytes everywhere."""
     return cast(F, numba.njit(cache=True, nogil=True)(function))
+
+
+@structref.register
+class BoxType(types.StructRef):
+    """Numba's type of a `Box`; it differs by what is in it."""
+
+
+class Box(structref.StructRefProxy):
+    """A tuple of arrays that compiled code finds under `held`. To take a tuple of thirty arrays apart costs as much as to judge five fixes;
+    a box is taken apart when it is made and not at every call."""
+
+
+structref.define_proxy(Box, BoxType, ["held"])
+
+
+@compiled
+def boxed(held: Any) -> Any:
+    """A box of these very arrays: what is written to them is seen in it, but for whoever puts another array in their place."""
+    return Box(held)

@@ -22,7 +22,7 @@ from pipeline.detect.arrive import (
     STRANGER,
     frame,
     prepare,
-    triage,
+    receive,
 )
 from pipeline.detect.clocks import Clocks
 from pipeline.detect.convoys import Convoys
@@ -30,7 +30,7 @@ from pipeline.detect.form import OUT
 from pipeline.detect.judge import Judge
 from pipeline.detect.places import Names, look_up
 from pipeline.detect.rewind import EVERY_FIXES, Keyframes, behind, merge
-from pipeline.detect.scan import DONE, OUT_FULL, scan
+from pipeline.detect.scan import DONE, OUT_FULL, forward
 from pipeline.detect.sensors import Sensors
 from pipeline.detect.silence import Silence
 from pipeline.detect.state import Vehicles
@@ -164,10 +164,7 @@ class Engine:
         fixes = use = None
         late = 0
         if len(batch.fixes):
-            fixes = prepare(batch.fixes, self._packed(batch), self._series)
-            use = np.zeros(len(fixes), np.uint8)
-            self._stamp += 1
-            late = triage(self.vehicles.rows, self.vehicles.keys, self._stamp, fixes, use)
+            fixes, use, late = self._receive(batch)
             if late:
                 self._require_history(fixes[use == OUT_OF_ORDER])
         changes = self._presses(batch)
@@ -181,6 +178,16 @@ class Engine:
                 judge.take(batch, fixes, use)
                 changes += judge.changes()
         return changes
+
+    def _receive(self, batch: ObservationBatch) -> tuple[Array, Array, int]:
+        """Its fixes as rows, what is to be done with each, and how many came out of order."""
+        packed = self._packed(batch)  # a vehicle that is new gets its row
+        self._stamp += 1
+        return receive(self._world, batch.fixes, packed, self._series, self._stamp)
+
+    @property
+    def _world(self) -> Any:
+        return self.vehicles.world(self.tables.static)
 
     def _copied(self, batch: ObservationBatch) -> list[Change]:
         """Of vehicles whose home is another cell: where members of a group are is all that it says here."""
@@ -213,12 +220,14 @@ class Engine:
         return changes
 
     def _forward(self, fixes: Array, use: Array, changes: list[Change]) -> None:
-        received, seen = fixes["received"], fixes["seen"]
-        self.received_us = max(self.received_us, received.item(-1))
-        for part in self._scanned(fixes, use):
+        self.received_us = max(self.received_us, fixes["received"].item(-1))
+        self.vehicles.make_room_to_admit(len(fixes))
+        parts, frames = self._scanned(fixes, use, admits=True)
+        for part in parts:
+            received, seen = fixes["received"], fixes["seen"]
             for said in map(Said._make, part.tolist()):
                 changes.append(self._change(said, kind_of(said), received.item(said.fix), seen.item(said.fix)))
-        due, skipped = self.vehicles.admit(fixes, use, self.keyframes.due(self.vehicles.count))
+        due, skipped = self.vehicles.admitted(frames)
         for slot in due:
             self._keyframe(slot)
         self.counts["duplicates"] += skipped[DUPLICATE]
@@ -236,18 +245,20 @@ class Engine:
 
     def _scan(self, fixes: Array, use: Array) -> list[Any]:
         """Records of form.OUT, each its own copy."""
-        return [said for part in self._scanned(fixes, use) for said in part]
+        return [said for part in self._scanned(fixes, use, admits=False)[0] for said in part]
 
-    def _scanned(self, fixes: Array, use: Array) -> list[Array]:
+    def _scanned(self, fixes: Array, use: Array, admits: bool) -> tuple[list[Array], int]:
+        """What is said, and how many keyframes are due. `admits`: the fixes are remembered; there has to be room for them."""
         v = self.vehicles
         told: list[Array] = []
+        due = self.keyframes.due(v.count)
         start = 0
         while True:
-            start, n, why = scan(self.tables.static, v.rows, v.pairs, v.legs, fixes, use, start, self._out)
+            start, n, why, frames = forward(self._world, fixes, use, start, self._out, admits, due)
             if n:
                 told.append(self._out[:n].copy())
             if why == DONE:
-                return told
+                return told, frames
             if why == OUT_FULL and n == 0:
                 self._out = np.zeros(2 * len(self._out), OUT)
             elif why != OUT_FULL:
@@ -271,10 +282,7 @@ class Engine:
         parts = []
         for batch in batches:
             if len(batch.fixes) and not batch.copy:
-                fixes = prepare(batch.fixes, self._packed(batch), self._series)
-                use = np.zeros(len(fixes), np.uint8)
-                self._stamp += 1
-                triage(self.vehicles.rows, self.vehicles.keys, self._stamp, fixes, use)
+                fixes, use, _ = self._receive(batch)
                 parts.append(fixes[(use != STRANGER) & (use != KEPT_OUT)])
         if parts:
             loaded = np.concatenate(parts)

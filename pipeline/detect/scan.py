@@ -29,6 +29,7 @@ from pipeline.detect.rules.crossing import crossing_step, short_step
 from pipeline.detect.rules.deviation import corridor_side, deviation_step
 from pipeline.detect.rules.held import emit, hold_false
 from pipeline.detect.rules.stop import stop_step
+from pipeline.detect.state import admit
 from pipeline.detect.way import crossed, look_at, looked_at, looks, way_to
 
 DONE, OUT_FULL, PAIRS_FULL = 0, 1, 2
@@ -262,4 +263,17 @@ def scan(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, use: Any, start:
     return len(fixes), n, DONE
 
 
-__all__ = ["DONE", "IN", "OUT_FULL", "PAIRS_FULL", "UNSURE", "scan"]
+@compiled
+def forward(
+    world: Any, fixes: Any, use: Any, start: int, out: Any, admits: bool, due: Any
+) -> tuple[int, int, int, int]:
+    """As `scan`, in the plan and on the vehicles of a boxed `World`. When it is through and `admits`, the fixes are remembered; the last
+    of what it returns is what `admit` does, else 0."""
+    w = world.held
+    v = w.vehicles
+    start, n, why = scan(w.plan, v.rows, v.pairs, v.legs, fixes, use, start, out)
+    frames = admit(v, due, fixes, use) if admits and why == DONE else 0
+    return start, n, why, frames
+
+
+__all__ = ["DONE", "IN", "OUT_FULL", "PAIRS_FULL", "UNSURE", "forward", "scan"]

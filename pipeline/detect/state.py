@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.detect.compiled import compiled
+from pipeline.detect.compiled import boxed, compiled
 from pipeline.detect.form import FIX, HELD, LEG, NEVER, PAIR, ROW
 
 Array = npt.NDArray[Any]
@@ -17,6 +17,29 @@ CHAIN = np.dtype([("head", "i4"), ("tail", "i4"), ("in_tail", "i4"), ("count", "
 KEY = np.dtype(
     [("stamp", "i8"), ("dirty", "i8"), ("seen", "i8"), ("device", "i8"), ("seq", "i8"), ("body", "u8")], align=True
 )
+
+
+class State(NamedTuple):
+    """What the compiled code is handed of the vehicles, in one piece."""
+
+    rows: Array
+    pairs: Array
+    legs: Array
+    keys: Array
+    dirty: Array
+    chains: Array
+    pool: Array
+    links: Array
+    free: Array
+    tally: Array
+    found: Array
+
+
+class World(NamedTuple):
+    """All that a record is judged by. `plan`: of `tables.Static`."""
+
+    plan: Any
+    vehicles: State
 
 
 def clear_held(held: Array) -> None:
@@ -53,12 +76,24 @@ class Vehicles:
         self.limit_us = 0
         self._tally: Array = np.zeros(8, np.int64)
         self._found: Array = np.zeros(16, np.int64)
+        self._world: Any = None
+
+    def world(self, static: Any) -> Any:
+        """A box of `World` for this plan, which is always the same one; to be asked for again before every call."""
+        if self._world is None:
+            state = State(
+                self.rows, self.pairs, self.legs, self.keys, self.dirty, self.chains, self.pool, self.links, self.free,
+                self._tally, self._found,
+            )  # fmt: skip
+            self._world = boxed(World(static, state))
+        return self._world
 
     def add(self, vehicle: int) -> int:
         slot = self.count
         if slot == len(self.rows):
             for name in ("rows", "pairs", "legs", "keys", "revisions", "dirty", "known_from", "chains"):
                 setattr(self, name, _twice(getattr(self, name)))
+            self._world = None
         self.count += 1
         self.rows[slot] = np.zeros((), ROW)
         self.rows["vehicle"][slot] = vehicle
@@ -78,6 +113,7 @@ class Vehicles:
 
     def more_pairs(self) -> None:
         self.pairs = np.concatenate([self.pairs, np.zeros_like(self.pairs)], axis=1)
+        self._world = None
 
     # ---- a vehicle's row as bytes: what keyframes and checkpoints hold --------------------------------------------
 
@@ -109,27 +145,17 @@ class Vehicles:
             self.links = np.concatenate([self.links, links])
             self.free[0] = n
             self.free[1] += n
+            self._world = None
 
-    def admit(self, fixes: Array, use: Array, due: Array) -> tuple[list[int], list[int]]:
-        """Remember what the scan has used. Returns the slots whose count of fixes has come to what is `due`, and how many fixes were
-        of each use."""
-        self.make_room(len(fixes))
-        if len(self._found) < len(fixes):
-            self._found = np.zeros(2 * len(fixes), np.int64)
-        n = _admit(
-            self.pool,
-            self.links,
-            self.free,
-            self.chains,
-            self.rows,
-            self.dirty,
-            due,
-            fixes,
-            use,
-            self._tally,
-            self._found,
-        )
-        return self._found[:n].tolist(), self._tally.tolist()
+    def make_room_to_admit(self, fixes: int) -> None:
+        self.make_room(fixes)
+        if len(self._found) < fixes:
+            self._found = np.zeros(2 * fixes, np.int64)
+            self._world = None
+
+    def admitted(self, due: int) -> tuple[list[int], list[int]]:
+        """Of the last `admit`, which returned `due`: the slots whose keyframes are, and how many fixes were of each use."""
+        return self._found[:due].tolist(), self._tally.tolist()
 
     def remember(self, fixes: Array, use: Array) -> None:
         self.make_room(len(fixes))
@@ -173,20 +199,20 @@ def _remember(pool: Any, links: Any, free: Any, chains: Any, fixes: Any, use: An
 
 
 @compiled
-def _admit(
-    pool: Any, links: Any, free: Any, chains: Any, rows: Any, dirty: Any, due: Any, fixes: Any, use: Any, tally: Any, found: Any
-) -> int:  # fmt: skip
-    tally[:] = 0
+def admit(v: Any, due: Any, fixes: Any, use: Any) -> int:
+    """Remember what the scan has used. `v`: a `State` with room for it; `due`: at which count of fixes each slot wants a keyframe. Returns
+    how many slots have come to that."""
+    v.tally[:] = 0
     n = 0
-    _remember(pool, links, free, chains, fixes, use)
+    _remember(v.pool, v.links, v.free, v.chains, fixes, use)
     for i in range(len(fixes)):
-        tally[use[i]] += 1
+        v.tally[use[i]] += 1
         if use[i] == 1:
             slot = fixes[i].slot
-            dirty[slot] = True
-            if rows[slot].n >= due[slot]:
+            v.dirty[slot] = True
+            if v.rows[slot].n >= due[slot]:
                 due[slot] = NOT_DUE  # once; the keyframe says when it is due again
-                found[n] = slot
+                v.found[n] = slot
                 n += 1
     return n
 
