@@ -48,10 +48,10 @@ class Box(structref.StructRefProxy):
     a box is taken apart when it is made and not at every call."""
 
 
-structref.define_proxy(Box, BoxType, ["held"])
+structref.define_proxy(Box, BoxType, ["held"])  # type: ignore[no-untyped-call]  # numba says no types
 
 
 @compiled
 def boxed(held: Any) -> Any:
     """A box of these very arrays: what is written to them is seen in it, but for whoever puts another array in their place."""
-    return Box(held)
+    return Box(held)  # type: ignore[no-untyped-call]  # as above

@@ -225,14 +225,14 @@ def cell_at(box: Floats, x: float, y: float) -> int:
 def from_centre(box: Floats, x: float, y: float) -> float:
     """How far a point is from the middle of its cell."""
     across, up = (x - box[0]) / box[2], (y - box[1]) / box[2]
-    return math.hypot(across - math.floor(across) - 0.5, up - math.floor(up) - 0.5) * box[2]
+    return float(math.hypot(across - math.floor(across) - 0.5, up - math.floor(up) - 0.5) * box[2])
 
 
 @compiled
 def roughly(entry: Any, aside: float, need: float) -> float:
     """A depth with the right sign, no deeper than the true one, but more than `need`, of a point that is so far `aside` from the middle
     of its cell; 0: look closer."""
-    left = abs(entry.centre) - aside
+    left: float = abs(entry.centre) - aside
     if left <= need + SLACK_M:
         return 0.0
     return left if entry.centre > 0.0 else -left
