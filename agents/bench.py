@@ -88,8 +88,8 @@ def write_plan(directory: Path, vehicles: int) -> Path:
 
 
 def home_of(i: int) -> tuple[float, float]:
-    """Where the area of vehicle i is: a grid of 3 km."""
-    return CENTRE_LAT + (i % 10 - 5) * 3000 * METRE_LAT, CENTRE_LON + (i // 10 - 5) * 3000 * METRE_LON
+    """Where the area of vehicle i is: a grid of 3 km, with room for 560 within the plan's bounds."""
+    return CENTRE_LAT + (i % 20 - 10) * 3000 * METRE_LAT, CENTRE_LON + (i // 20 - 13) * 3000 * METRE_LON
 
 
 def fix(i: int, seq: int, seen_at: str, east_m: float) -> bytes:
