@@ -39,7 +39,7 @@ from pipeline.notify.sender import DOWNLINK, Sender
 from pipeline.notify.tak import Tak
 from pipeline.people.secrets import FILE_NAME as ADDRESSES_KEY
 from pipeline.plan.model import CompiledPlan
-from pipeline.settings import Settings
+from pipeline.settings import Settings, first_line
 from pipeline.tls import client_context
 
 log = logging.getLogger("rahdar.notify")
@@ -93,7 +93,7 @@ class NotifyStage:
             try:
                 s = self.settings
                 self.tak = Tak(s.tak_url, self.picture, self.clock.now_us, self._tak_tls(), s.tak_server_name)
-            except (ValueError, OSError, IndexError) as why:
+            except (ValueError, OSError) as why:
                 raise BadInput(f"RAHDAR_TAK_*: {why}") from why
             self._work.append(asyncio.ensure_future(self._guarded(self.tak.run())))
 
@@ -119,10 +119,10 @@ class NotifyStage:
         url = urlsplit(s.mqtt_url)
         secure = url.scheme == "mqtts" or (url.scheme == "embedded" and s.mqtt_tls_cert_file is not None)
         try:
-            password = s.notify_password_file.read_text().splitlines()[0] if s.notify_password_file else None
+            password = first_line(s.notify_password_file) if s.notify_password_file else None
             tls = client_context(s.mqtt_tls_ca_file, s.notify_cert_file, s.notify_key_file) if secure else None
             key = read_key(s.downlink_key_file or s.var / "downlink-key.pem")
-        except (OSError, ValueError, IndexError) as why:
+        except (OSError, ValueError) as why:
             raise BadInput(f"RAHDAR_NOTIFY_PASSWORD_FILE, _CERT_FILE, RAHDAR_DOWNLINK_KEY_FILE: {why}") from why
         host = "127.0.0.1" if url.hostname in (None, "0.0.0.0") else url.hostname  # noqa: S104  # ours listens on all
         broker = Broker(host, url.port or (8883 if secure else 1883), password, tls)
@@ -145,7 +145,7 @@ class NotifyStage:
         s = self.settings
         if s.tak_ca_file is None and s.tak_cert_file is None:
             return None
-        password = s.tak_key_password_file.read_text().splitlines()[0] if s.tak_key_password_file else None
+        password = first_line(s.tak_key_password_file) if s.tak_key_password_file else None
         return client_context(s.tak_ca_file, s.tak_cert_file, s.tak_key_file, password)
 
     async def stopped(self) -> None:

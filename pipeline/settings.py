@@ -11,6 +11,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pipeline.kafka_url import FORM, is_kafka, kafka_place
 
 
+def first_line(file: Path) -> str:
+    """A password that is kept in a file. Raises OSError, and ValueError when there is none."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    if not lines or not lines[0]:
+        raise ValueError(f"{file}: the password should be its first line")
+    return lines[0]
+
+
 class Settings(BaseSettings):
     """`RAHDAR_*`. Secrets are files, named by `…_FILE`."""
 

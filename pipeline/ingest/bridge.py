@@ -38,6 +38,7 @@ from pipeline.ingest.intake import SAY_S, Intake, RateLimitedError
 from pipeline.ingest.spool import Spool, SpoolFullError
 from pipeline.ingest.wire import PACKET_BYTES
 from pipeline.model.times import format_us
+from pipeline.settings import first_line
 from pipeline.tls import client_context
 
 log = logging.getLogger("rahdar.bridge")
@@ -121,12 +122,7 @@ class Bridge:
         self.intake = Intake(spool, spool.clock)
         self.counts: Counter[str] = Counter()
         self.directory = directory
-        self.password: str | None = None
-        if address.password_file is not None:
-            lines = address.password_file.read_text(encoding="utf-8").splitlines()
-            if not lines or not lines[0]:
-                raise ValueError(f"{address.password_file}: the password should be its first line")
-            self.password = lines[0]
+        self.password = first_line(address.password_file) if address.password_file is not None else None
         if tls is not None and len(address.shards) > 1 and "{shard}" not in str(tls.certificate):
             raise ValueError(
                 f"RAHDAR_MQTT_TLS_CERT_FILE is {tls.certificate} for {len(address.shards)} shards, each of which has its own: "
