@@ -9,6 +9,7 @@ after that says "repeat".
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Protocol
 
 import sqlalchemy as sa
@@ -96,15 +97,15 @@ class Outbox:
         if roster is None or alert.rule == NOTIFIER:
             return []
         kinds = {event.transition for event in events}
+        again = any(event.reason == "BEGAN_AGAIN" for event in events)
         if alert.retracted:
             if "retracted" in kinds:
                 self._correct(turn, alert, now_us)
-        elif any(event.reason == "BEGAN_AGAIN" for event in events):
+        elif again:
             self._spare(turn.tx, alert.id)
         if not asks_for_people(alert):
             self._stop(turn.tx, alert, next((STOPPED[k] for k in STOPPED if k in kinds), "OVER"), now_us)
-            begins = "opened" in kinds or any(event.reason == "BEGAN_AGAIN" for event in events)
-            if begins and not alert.retracted and alert.acknowledged_at_us is None and not quiet:
+            if ("opened" in kinds or again) and not alert.retracted and alert.acknowledged_at_us is None and not quiet:
                 self._hold_for_digest(turn.tx, roster, alert, now_us)
             return []
         if quiet:
@@ -130,14 +131,7 @@ class Outbox:
         return steps
 
     def _keep(self, tx: sa.Connection, at: Climb) -> None:
-        row = {
-            "alert": at.alert,
-            "revision": at.revision,
-            "step": at.step,
-            "due_us": at.due_us,
-            "began_us": at.began_us,
-        }
-        tx.execute(self._put_climb, row)
+        tx.execute(self._put_climb, asdict(at))
 
     def _put(self, tx: sa.Connection, alert: Alert, revision: int, telling: Telling, now_us: int) -> None:
         full = alert.severity != "critical" and self._recent(tx, telling.officer.id, now_us) >= telling.officer.most
@@ -186,15 +180,10 @@ class Outbox:
 
     def _stop(self, tx: sa.Connection, alert: Alert, reason: str, now_us: int) -> None:
         tx.execute(sa.delete(climbs).where(climbs.c.alert == alert.id))
-        if only_over(alert):
+        if by_itself := only_over(alert):
             self._missed(tx, alert.id, now_us)
-        self._cancel(
-            tx,
-            alert.id,
-            reason,
-            only_over=only_over(alert),
-            digests=alert.acknowledged_at_us is not None or alert.retracted,
-        )
+        digests = alert.acknowledged_at_us is not None or alert.retracted
+        self._cancel(tx, alert.id, reason, digests, finish=by_itself)
 
     def _missed(self, tx: sa.Connection, alert: str, now_us: int) -> None:
         """It was over before they could be told, by however little: one line among others for those who have heard nothing."""
@@ -208,17 +197,15 @@ class Outbox:
             held = {"state": "held", "reason": BEGAN_AND_ENDED, "due_us": due_us}
             tx.execute(sa.update(outbox).where(outbox.c.id == row.id).values(**held))
 
-    def _cancel(
-        self, tx: sa.Connection, alert: str, reason: str, digests: bool = True, only_over: bool = False
-    ) -> None:
-        """What has not been sent is not sent; what is being sent is not tried again, unless it is `only_over`: somebody has to hear of it."""
+    def _cancel(self, tx: sa.Connection, alert: str, reason: str, digests: bool = True, finish: bool = False) -> None:
+        """What has not been sent is not sent; what is being sent is not tried again, unless it is to `finish`: somebody has to hear of it."""
         ours = (outbox.c.alert == alert) & outbox.c.kind.in_(("alert", "downlink"))
         waiting: sa.ColumnElement[bool] = outbox.c.state.in_(("pending", "held"))
         if not digests:
             waiting = waiting & (outbox.c.reason != BEGAN_AND_ENDED)
         tx.execute(sa.update(outbox).where(ours, waiting).values(state="cancelled", reason=reason, stopped=True))
         under_way: sa.ColumnElement[bool] = outbox.c.state.in_(("sending", "accepted"))
-        if only_over:
+        if finish:
             under_way = under_way & (outbox.c.kind == "downlink")
         tx.execute(sa.update(outbox).where(ours, under_way).values(stopped=True))
 
@@ -260,8 +247,7 @@ class Outbox:
             if alert is None or roster is None or not asks_for_people(alert):
                 turn.tx.execute(sa.delete(climbs).where(climbs.c.alert == row.alert))
                 continue
-            climb = Climb(row.alert, row.revision, row.step, row.due_us, row.began_us)
-            steps += self._climb(turn, roster, alert, climb, now_us)
+            steps += self._climb(turn, roster, alert, Climb(**row._mapping), now_us)
         for message, person, post, channels in digest.due_now(turn.tx, now_us):
             self._row(turn.tx, message, 0, 0, person, post, channels, now_us)
         return steps + unreachable.cleared_again(turn, self._plan, now_us)
@@ -297,7 +283,7 @@ class Outbox:
             steps += unreachable.raised(turn, self._opens, about, row.post, "SEND_FAILED", row.sent_us)
         found = turn.tx.execute(_CLIMB, {"wanted": row.alert}).first()
         if found is not None and row.kind == "alert" and turn.tx.execute(others).first() is None:
-            climb = hurried(Climb(found.alert, found.revision, found.step, found.due_us, found.began_us), now_us)
+            climb = hurried(Climb(**found._mapping), now_us)
             turn.tx.execute(sa.update(climbs).where(climbs.c.alert == row.alert).values(due_us=climb.due_us))
         if found is None and row.kind == "alert" and about is not None and asks_for_people(about):
             self._once_more(turn.tx, row, now_us)
