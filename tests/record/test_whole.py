@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -21,6 +20,7 @@ from pipeline.record.local import LocalInfluxd
 from simulators.publish import Publisher
 from simulators.run import mqtt_messages, story_named
 from tests.record.servers import started
+from tests.stack.ledgers import recorded
 from tests.stack.running import running
 
 SECONDS = 150
@@ -50,13 +50,6 @@ def stack(tmp_path: Path, root: Path, server: LocalInfluxd) -> Iterator[LocalSta
 
 async def events_of(stack: LocalStack) -> list[AlertEvent]:
     return [decode_event(v) async for _, _, v in read_topic(stack.log_url, topics.ALERTS.name, 0) if v is not None]
-
-
-def in_memory(stack: LocalStack) -> tuple[int, int]:
-    """Positions and transitions in the desk's memory."""
-    path = stack.directory / "record.sqlite"
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
-        return tuple(db.execute(f"select count(*) from {t}").fetchone()[0] for t in ("positions", "alert_events"))  # type: ignore[return-value]
 
 
 def in_influx(server: LocalInfluxd) -> tuple[int, int]:
@@ -94,7 +87,10 @@ async def test_influxdb_is_killed_under_a_story(stack: LocalStack, server: Local
     server.start()
     async with asyncio.timeout(90):
         while True:
-            memory, wall = await asyncio.to_thread(in_memory, stack), await asyncio.to_thread(in_influx, server)
+            memory, wall = (
+                await asyncio.to_thread(recorded, stack.directory / "record.sqlite"),
+                await asyncio.to_thread(in_influx, server),
+            )
             if memory == wall and memory[0] > 100:
                 break
             await asyncio.sleep(1)

@@ -10,11 +10,9 @@ import argparse
 import asyncio
 import json
 import signal
-import sqlite3
 import sys
 import tempfile
 import time
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,8 +23,8 @@ import psutil
 from agents import bench
 from agents.local import resident_bytes
 from pipeline.clock import WallClock
-from pipeline.record.influx import Influx, place_of
 from simulators.publish import Publisher
+from tests.stack.ledgers import recorded
 from tests.stack.native import ControlRoom
 
 BEFORE_S, AFTER_S = 60, 60
@@ -75,32 +73,15 @@ def size(folder: Path) -> int:
 
 def counted(room: ControlRoom, bucket: str, measurement: str, field_name: str) -> int:
     """Points of this field, whatever their tags."""
-    place = place_of(room.environment("rahdar")["RAHDAR_RECORD_URL"])
-    with closing(Influx(place, (room.secrets / "influx-reader.token").read_text().strip())) as reader:
-        rows = reader.query(
-            f'from(bucket: "{bucket}") |> range(start: -1d, stop: 1d)'
-            f' |> filter(fn: (r) => r._measurement == "{measurement}" and r._field == "{field_name}") |> count() |> group() |> sum()'
-        )
+    rows = room.in_influx(
+        f'from(bucket: "{bucket}") |> range(start: -1d, stop: 1d)'
+        f' |> filter(fn: (r) => r._measurement == "{measurement}" and r._field == "{field_name}") |> count() |> group() |> sum()'
+    )
     return int(rows[0]["_value"]) if rows else 0
 
 
 def in_memory(room: ControlRoom) -> tuple[int, int]:
-    """Positions and transitions in the desk's own record."""
-    with closing(sqlite3.connect(f"file:{room.directory}/state/record.sqlite?mode=ro", uri=True)) as db:
-        positions, events = (
-            int(db.execute(f"select count(*) from {t}").fetchone()[0]) for t in ("positions", "alert_events")
-        )
-        return positions, events
-
-
-async def log_in(room: ControlRoom) -> httpx.AsyncClient:
-    """As an operator, through nginx."""
-    password = (room.secrets / "first-operator.password").read_text().strip()
-    timeout = httpx.Timeout(20, read=None)
-    client = httpx.AsyncClient(base_url=room.nginx.url, verify=room.nginx.context(), timeout=timeout)
-    entered = await client.post("/login", data={"name": "operator", "password": password})
-    assert entered.status_code == 303, entered.text[-500:]
-    return client
+    return recorded(room.directory / "state" / "record.sqlite")
 
 
 def percentiles(waits: list[float]) -> str:
@@ -123,7 +104,8 @@ async def measure(vehicles: int, per_second: int, away_s: int, directory: Path) 
         clock = WallClock()
         crossings = bench.Crossings(vehicles, per_second, seconds, 1, clock.now_us() + 2_000_000)
         opened: list[tuple[str, float]] = []
-        client = await log_in(room)
+        client = room.browser(httpx.Timeout(20, read=None))
+        await room.log_in(client)
         listener = asyncio.ensure_future(bench.listen(client, opened, clock))
         passwords = json.loads((room.secrets / "demo-passwords.json").read_text())
         url = f"mqtts://localhost:{room.mosquitto.password_port}"

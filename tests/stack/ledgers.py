@@ -89,6 +89,10 @@ def payloads(items: Iterable[RawItem]) -> Counter[tuple[str, bytes]]:
     return Counter((item.login, item.payload) for item in items if not item.topic.startswith("$"))
 
 
-def recorded_positions(path: Path) -> int:
+def recorded(path: Path) -> tuple[int, int]:
+    """Positions and transitions of alerts in the desk's memory."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
-        return int(db.execute("select count(*) from positions").fetchone()[0])
+        positions, events = (
+            int(db.execute(f"select count(*) from {t}").fetchone()[0]) for t in ("positions", "alert_events")
+        )
+        return positions, events

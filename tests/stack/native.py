@@ -8,11 +8,15 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from agents.local import free_port
+from pipeline.record.influx import Influx, place_of
 from pipeline.record.local import LocalInfluxd
 from tests.deploy.compose import config
 from tests.deploy.nginx import Nginx
@@ -184,6 +188,23 @@ class ControlRoom:
             [sys.executable, "-m", "pipeline", *words, *more],
             env=self.environment(self.stage_of_the_desk), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
+
+    def browser(self, timeout: httpx.Timeout | float = 20) -> httpx.AsyncClient:
+        """Speaks to nginx, and trusts its authority alone."""
+        return httpx.AsyncClient(base_url=self.nginx.url, verify=self.nginx.context(), timeout=timeout)
+
+    async def log_in(self, web: httpx.AsyncClient) -> None:
+        """As the first operator."""
+        password = (self.secrets / "first-operator.password").read_text().strip()
+        entered = await web.post("/login", data={"name": "operator", "password": password})
+        assert entered.status_code == 303, entered.text[-500:]
+
+    def in_influx(self, flux: str) -> list[dict[str, Any]]:
+        """What Grafana, by its token, is answered."""
+        stage = next(name for name in ("alert", "rahdar") if name in self.compose)
+        place = place_of(self.environment(stage)["RAHDAR_RECORD_URL"])
+        with closing(Influx(place, (self.secrets / "influx-reader.token").read_text().strip())) as reader:
+            return reader.query(flux)
 
     def of(self, name: str) -> list[Service]:
         return [service for service in self.services if service.name == name]

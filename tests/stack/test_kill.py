@@ -35,7 +35,7 @@ from simulators.publish import Publisher
 from simulators.run import mqtt_messages, story_named
 from tests.notify.sending import faults
 from tests.notify.servers import Hook, hook
-from tests.stack.ledgers import Told, ledger_of, of_fixes, payloads, read_everything, recorded_positions
+from tests.stack.ledgers import Told, ledger_of, of_fixes, payloads, read_everything, recorded
 from tests.stack.running import running
 from tests.waiting import until
 
@@ -201,7 +201,7 @@ async def drained(stack: LocalStack, published: list[Message], within_s: float =
                 # the dear question last: it judges everything once more
                 if (
                     alerted
-                    and recorded_positions(positions) >= fixes_of(told)
+                    and recorded(positions)[0] >= fixes_of(told)
                     and of_fixes(told.ledger) == of_fixes(ledger_of(stack.compiled, told))
                 ):
                     return told
@@ -273,7 +273,7 @@ async def kill_at_random(stack: LocalStack, sink: Hook) -> None:
     once = Counter(e.alert.id for e in by_seq.values() if e.transition == "opened" and e.alert.rule not in OURS)
     assert set(opened) == live, "an alert is lost, or one has no episode"
     assert set(once.values()) == {1}, "an alert was opened twice"
-    assert recorded_positions(stack.directory / "record.sqlite") == fixes_of(told)
+    assert recorded(stack.directory / "record.sqlite")[0] == fixes_of(told)
     pressed_ids = {e.id for e in told.ledger.episodes.values() if e.rule == "sos.pressed" and e.began_at_us >= began_us}
     assert len(pressed_ids) == len(presses)
     # notify may have been the last to be killed

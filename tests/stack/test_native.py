@@ -7,11 +7,9 @@ import re
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from agents.look import look
@@ -20,7 +18,6 @@ from agents.transport.address import log_directory
 from agents.transport.kafka import keep_readers
 from pipeline.model import topics
 from pipeline.model.alert import AlertEvent, decode_event
-from pipeline.record.influx import Influx, place_of
 from simulators.run import story_named
 from tests.stack.ledgers import Told, read_everything
 from tests.stack.native import ControlRoom, Service
@@ -58,10 +55,8 @@ async def disturb(room: ControlRoom) -> None:
 
 async def acknowledge(room: ControlRoom) -> str:
     """A person, through nginx: logs in with the first password, waits for the coach's alert, acknowledges it. Returns its id."""
-    password = (room.secrets / "first-operator.password").read_text().strip()
-    async with httpx.AsyncClient(base_url=room.nginx.url, verify=room.nginx.context(), timeout=20) as web:
-        entered = await web.post("/login", data={"name": "operator", "password": password})
-        assert entered.status_code == 303, entered.text[-500:]
+    async with room.browser() as web:
+        await room.log_in(web)
         csrf = (await web.get("/api/session")).json()["csrf"]
         async with asyncio.timeout(SECONDS + WITHIN_S):
             while True:
@@ -132,12 +127,10 @@ async def nothing_waits(room: ControlRoom) -> None:
 
 
 def in_influx(room: ControlRoom, bucket: str, measurement: str, field: str) -> list[dict[str, Any]]:
-    place = place_of(room.environment("alert")["RAHDAR_RECORD_URL"])
-    with closing(Influx(place, (room.secrets / "influx-reader.token").read_text().strip())) as reader:
-        return reader.query(
-            f'from(bucket: "{bucket}") |> range(start: -1d, stop: 1d)'
-            f' |> filter(fn: (r) => r._measurement == "{measurement}" and r._field == "{field}") |> group()'
-        )
+    return room.in_influx(
+        f'from(bucket: "{bucket}") |> range(start: -1d, stop: 1d)'
+        f' |> filter(fn: (r) => r._measurement == "{measurement}" and r._field == "{field}") |> group()'
+    )
 
 
 @pytest.mark.slow
