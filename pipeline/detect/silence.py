@@ -49,7 +49,7 @@ HEARD = np.dtype(
         ("lon", "f8"),
         ("source", "i4"),
         ("pauses", "i4"),
-        ("silent", "i4"),  # the pause under way has been told
+        ("silent", "i4"),  # of the pause under way something has been told, or counts as an absence
         ("dirty", "i4"),
     ],
     align=True,
@@ -296,7 +296,7 @@ class Silence:
     def _due(self) -> list[int]:
         """Whose pause may now be too long."""
         rows = self._heard
-        due = (rows["last"] != 0) & (rows["silent"] == 0) & self._expected
+        due = (rows["last"] != 0) & self._expected
         due &= np.maximum(rows["last"] + self._floor, rows["due"]) <= self._clock.now_us
         found: list[int] = np.flatnonzero(due).tolist()
         return found
@@ -307,13 +307,15 @@ class Silence:
             return
         self._forget(device)
         self._pending.discard(device)
-        self._heard[device]["due"] = 1 << 62
+        row = self._heard[device]
+        row["due"], row["silent"] = 1 << 62, 0
         if watched.absent_us is not None:
             absences = list(self._absences(device, watched, watched.absent_us))
             self.blackout.see(watched.vehicle.cell, watched.device, absences, self._oldest_us)
+            row["silent"] = any(a.to_us is None for a in absences)
         if watched.setting is not None:
             yield from self._silences(device, watched, watched.setting)
-        self._heard[device]["dirty"] = 1
+        row["dirty"] = 1
         self.dirty = True
 
     def _silences(self, device: int, watched: _Watched, setting: RuleSetting) -> Iterator[Change]:
@@ -325,7 +327,8 @@ class Silence:
             if change.kind == "begin":  # how long it lasted is known at its end
                 change = msgspec.structs.replace(change, episode=msgspec.structs.replace(change.episode, peak=None))
             yield change
-        self._heard[device]["silent"] = any(e.ended_at_us is None for e in after)
+        if any(e.ended_at_us is None for e in after):
+            self._heard[device]["silent"] = 1
         if told.revision:
             self._told[device] = told
 

@@ -153,6 +153,23 @@ def test_it_is_told_before_each_of_them_is_silent() -> None:
     assert said[0].episode.subject == said[0].cell == "c"
 
 
+def test_an_absence_ends_with_a_fix_that_its_ticks_have_overtaken() -> None:
+    """Each fix comes soon after the one before it, so there is no pause; only the Ticks were there first."""
+    ahead = quiet(75, 10, 10, 10)
+    behind = [(at, vehicle, 0.0) for at in range(20, 80, 10) for vehicle in range(3)]
+    later = [heard for heard in quiet(200, 200, 200, 200) if heard[0] > 75]
+    assert ledger(world(), ahead) == [(70.0, None, 3.0)]
+    assert ledger(world(), [*ahead, *behind]) == []
+    assert ledger(world(), [*ahead, *behind, *later]) == oracle([*ahead, *behind, *later]) == []
+
+
+def test_it_is_told_of_trackers_that_have_already_been_told_one_by_one() -> None:
+    """An operator may wait longer for several than for one."""
+    rules = RULES | {"device.silent": setting("device.silent", **SILENT | {"expected_within_us": 60e6})}
+    rules["area.blackout"] = setting("area.blackout", **PARAMS | {"silent_for_us": 120e6})
+    assert ledger(world(rules=rules), quiet(200, 10, 10, 10)) == [(130.0, None, 3.0)]
+
+
 def test_two_or_far_apart_or_at_other_times_is_no_blackout() -> None:
     assert ledger(world(), quiet(500, 100, 110, 500)) == []
     assert ledger(world(), quiet(500, 100, 110, 120, x=(0.0, 2000.0, 4000.0))) == []
