@@ -10,7 +10,7 @@ from pipeline.detect.engine import Engine, NeedHistoryError
 from pipeline.model.episode import Change, Ledger
 from pipeline.model.wire import ObservationBatch
 
-BESIDE = 5
+BESIDE = 2  # records that whoever was not killed is fed as well
 
 
 def restarted(

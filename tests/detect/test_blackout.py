@@ -122,8 +122,11 @@ def test_the_ledger_is_the_oracles_in_any_order() -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_a_restart_from_any_checkpoint_changes_nothing(seed: int) -> None:
-    what = invented(seed)
-    random.Random(seed).shuffle(what)
+    what, dice = invented(seed), random.Random(seed)
+    if seed % 2:
+        dice.shuffle(what)
+    else:  # a little behind the Ticks
+        what.sort(key=lambda h: h[0] + (dice.uniform(0, 100) if h[1] >= 0 else 0.0))
     folded, restarts = restarted(lambda: Engine(world()), records(what), seed, again=0.6)
     assert restarts > 3
     assert told(folded) == oracle(what)

@@ -322,12 +322,15 @@ def restarted(road: CompiledPlan, batches: Sequence[ObservationBatch], seed: int
     rng = random.Random(seed)
     engine, recovery, folded, topic = Engine(road, horizon_us), Recovery(0), Ledger(), {}
     epoch, position, at = 1, 0, 0
+    said: dict[int, list[Change]] = {}
     while at < len(batches):
         try:
-            folded.apply(engine.feed(batches[at]))
+            changes = engine.feed(batches[at])
         except NeedHistoryError as need:
             engine.load_history(batches[:at], need.from_us)
-            folded.apply(engine.feed(batches[at]))
+            changes = engine.feed(batches[at])
+        assert said.setdefault(at, changes) == changes, "a replay did not repeat itself"
+        folded.apply(changes)
         at += 1
         if rng.random() < 0.03:
             written = recovery.checkpoint(engine, at, epoch)

@@ -22,6 +22,7 @@ from pipeline.plan.model import Convoy, Movement, RuleSetting
 from pipeline.plan.timeline import Timeline, UnknownPlanError
 from tests.detect.oracle import Oracle
 from tests.detect.plans import RULES, SECOND, T0, area, fix, plan, rows, setting, square, watch
+from tests.detect.restarts import BESIDE
 from tests.detect.test_law import day
 from tests.detect.test_oracle import agree, drive, fixes_of
 from tests.detect.test_sensors import Said, sensor, world
@@ -147,17 +148,25 @@ def restarted(batches: Sequence[ObservationBatch], seed: int, base: Any = BASE) 
     dice = random.Random(seed)
     engine, recovery, folded, topic = Timed(base, 6 * 3600 * SECOND), Recovery(0), Ledger(), dict[bytes, bytes]()
     epoch, restarts = 1, 0
-    for at, record in enumerate(batches, 1):
+    former, until = engine, 0
+
+    def fed(engine: Timed, at: int) -> list[Change]:
         while True:
             try:
-                folded.apply(engine.feed(record, PLANS))
-                break
+                return engine.feed(batches[at - 1], PLANS)
             except NeedHistoryError as need:
                 engine.load_history(batches[: at - 1], need.from_us)
+
+    for at in range(1, len(batches) + 1):
+        changes = fed(engine, at)
+        if at <= until:
+            assert fed(former, at) == changes, "a replay did not repeat itself"
+        folded.apply(changes)
         if dice.random() < 0.1:
             written = recovery.checkpoint(engine, at, epoch)
             topic.update([*written.blocks, written.manifest])
             if dice.random() < 0.6:
+                former, until = engine, at + BESIDE
                 recovery, engine, epoch = Recovery(0), Timed(base, 6 * 3600 * SECOND), epoch + 1
                 for key, value in topic.items():
                     recovery.see(key, value)
