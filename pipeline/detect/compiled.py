@@ -38,6 +38,11 @@ def compiled(function: F) -> F:
     return cast(F, numba.njit(cache=True, nogil=True)(function))
 
 
+def bare(function: F) -> F:
+    """As `compiled`, for what makes no array: none is counted as in use, which of thirty arrays costs more than to judge a fix."""
+    return cast(F, numba.njit(cache=True, nogil=True, _nrt=False)(function))  # type: ignore[call-overload]  # numba's stubs leave it out
+
+
 @structref.register
 class BoxType(types.StructRef):
     """Numba's type of a `Box`; it differs by what is in it."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.detect.compiled import compiled
+from pipeline.detect.compiled import bare, compiled
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -72,14 +72,14 @@ def _hull(boxes: list[list[float]]) -> list[float]:
     return [*b[:, :2].min(axis=0).tolist(), *b[:, 2:].max(axis=0).tolist()]
 
 
-@compiled
+@bare
 def _to_box2(boxes: Floats, k: int, x: float, y: float) -> float:
     dx = max(boxes[k, 0] - x, 0.0, x - boxes[k, 2])
     dy = max(boxes[k, 1] - y, 0.0, y - boxes[k, 3])
     return float(dx * dx + dy * dy)
 
 
-@compiled
+@bare
 def nearest(
     vertices: Floats, boxes: Floats, big: Floats, ranges: Ints, line: int, last: int, x: float, y: float
 ) -> tuple[float, int, float]:
@@ -105,7 +105,7 @@ def nearest(
     return distance, found, at
 
 
-@compiled
+@bare
 def _among(
     vertices: Floats, v0: int, first: int, end: int, best: float, found: int, at: float, x: float, y: float
 ) -> tuple[float, int, float]:
@@ -117,7 +117,7 @@ def _among(
     return best, found, at
 
 
-@compiled
+@bare
 def _elsewhere(
     vertices: Floats, boxes: Floats, big: Floats, ranges: Ints, line: int, first: int, end: int,
     best: float, found: int, at: float, x: float, y: float,
@@ -158,7 +158,7 @@ def _keep_clear(vertices: Floats, boxes: Floats, big: Floats, ranges: Ints) -> N
             vertices[i, 7] = max(0.0, (np.sqrt(rest2) - half) / 2.0 - 1e-3) ** 2
 
 
-@compiled
+@bare
 def part_at(parts: Any, first: int, last: int, along: float) -> int:
     """The place in `parts` (`tables.PART`) of the piece of the way that this metre of it lies in."""
     k = first
@@ -167,7 +167,7 @@ def part_at(parts: Any, first: int, last: int, along: float) -> int:
     return k
 
 
-@compiled
+@bare
 def _to_segment2(vertices: Floats, i: int, x: float, y: float) -> tuple[float, float]:
     """Squared distance to a segment, and the chainage of its nearest point."""
     px, py = x - vertices[i, 0], y - vertices[i, 1]

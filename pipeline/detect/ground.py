@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from pipeline.detect.compiled import compiled
+from pipeline.detect.compiled import bare, compiled
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -137,7 +137,13 @@ def build_ground(polygons: Sequence[shapely.Polygon], reach_m: float) -> Ground:
     return Ground(box, all_edges, starts, entries, near, np.array(outlines, np.int64), np.ascontiguousarray(bounds))
 
 
-@compiled
+@bare
+def metres(dx: float, dy: float) -> float:
+    """How long that is. A square root is the same everywhere, and quick; a library's hypot is neither."""
+    return math.sqrt(dx * dx + dy * dy)
+
+
+@bare
 def _segment_to_point(ax: float, ay: float, bx: float, by: float, x: float, y: float) -> float:
     dx, dy = bx - ax, by - ay
     t = ((x - ax) * dx + (y - ay) * dy) / (dx * dx + dy * dy)
@@ -212,7 +218,7 @@ def _inside_cells(box: Floats, edges: Floats, border: Ints) -> tuple[Ints, Ints]
     return out[:count].copy(), within[:count].copy()
 
 
-@compiled
+@bare
 def cell_at(box: Floats, x: float, y: float) -> int:
     """The cell of a point, or -1: nothing is near."""
     column, row = math.floor((x - box[0]) / box[2]), math.floor((y - box[1]) / box[2])
@@ -221,14 +227,14 @@ def cell_at(box: Floats, x: float, y: float) -> int:
     return int(row * box[3] + column)
 
 
-@compiled
+@bare
 def from_centre(box: Floats, x: float, y: float) -> float:
     """How far a point is from the middle of its cell."""
     across, up = (x - box[0]) / box[2], (y - box[1]) / box[2]
-    return float(math.hypot(across - math.floor(across) - 0.5, up - math.floor(up) - 0.5) * box[2])
+    return metres(across - math.floor(across) - 0.5, up - math.floor(up) - 0.5) * float(box[2])
 
 
-@compiled
+@bare
 def roughly(entry: Any, aside: float, need: float) -> float:
     """A depth with the right sign, no deeper than the true one, but more than `need`, of a point that is so far `aside` from the middle
     of its cell; 0: look closer."""
@@ -238,7 +244,7 @@ def roughly(entry: Any, aside: float, need: float) -> float:
     return left if entry.centre > 0.0 else -left
 
 
-@compiled
+@bare
 def depth(edges: Floats, near: Ints, entry: Any, reach: float, x: float, y: float) -> float:
     """Signed distance to the border in metres, positive inside; exact within reach of it, else plus or minus reach."""
     best = reach * reach

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.detect.compiled import compiled
+from pipeline.detect.compiled import bare
 
 
-@compiled
+@bare
 def find_pair(pairs: Any, slot: int, used: int, watch: int) -> int:
     for k in range(used):
         if pairs[slot, k].watch == watch:
@@ -17,7 +17,7 @@ def find_pair(pairs: Any, slot: int, used: int, watch: int) -> int:
     return -1
 
 
-@compiled
+@bare
 def new_pair(pairs: Any, slot: int, k: int, watch: int) -> None:
     p = pairs[slot, k]
     p.watch = watch

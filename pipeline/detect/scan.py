@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from pipeline.detect.compiled import compiled
+from pipeline.detect.ahead import look_ahead
+from pipeline.detect.compiled import bare, compiled
 from pipeline.detect.corridor import nearest, part_at
 from pipeline.detect.form import (
     AREA,
@@ -22,7 +23,7 @@ from pipeline.detect.form import (
     UNKNOWN_ACCURACY_M,
     UNSURE,
 )
-from pipeline.detect.ground import cell_at, depth, from_centre, roughly
+from pipeline.detect.ground import cell_at, depth, from_centre, metres, roughly
 from pipeline.detect.pairs import find_pair, new_pair
 from pipeline.detect.rules.areas import REQUIRED, SURE, applies, area_step, concerns, idle, side_of
 from pipeline.detect.rules.crossing import crossing_step, short_step
@@ -36,7 +37,7 @@ DONE, OUT_FULL, PAIRS_FULL = 0, 1, 2
 MOST_LEGS = 62  # movements of one vehicle, at most: a bit each
 
 
-@compiled
+@bare
 def counts_now(row: Any, rank: int, seen: int) -> bool:
     """A lower-ranked device counts only while the higher-ranked ones have given no fix for the handover time."""
     if rank >= 1 and row.rank0 != 0 and seen - row.rank0 <= HANDOVER_US:
@@ -44,7 +45,7 @@ def counts_now(row: Any, rank: int, seen: int) -> bool:
     return not (rank >= 2 and row.rank1 != 0 and seen - row.rank1 <= HANDOVER_US)
 
 
-@compiled
+@bare
 def note_key(row: Any, f: Any) -> None:
     """This fix is now the vehicle's newest in the total order."""
     row.seen = f.seen
@@ -54,7 +55,7 @@ def note_key(row: Any, f: Any) -> None:
     row.n += 1
 
 
-@compiled
+@bare
 def settle(row: Any, f: Any, accuracy: float) -> tuple[float, float, float]:
     """Where it is, and the weight of that. While its receiver says that it stands still, the mean of its fixes, weighted by their
     accuracy: a parked receiver's drift crosses no border. A fix that cannot be of the same place begins anew."""
@@ -62,13 +63,13 @@ def settle(row: Any, f: Any, accuracy: float) -> tuple[float, float, float]:
     if not f.speed < STILL_MPS:
         return f.x, f.y, 0.0
     before = row.still_weight
-    if before > 0.0 and math.hypot(f.x - row.still_x, f.y - row.still_y) <= 3.0 * max(accuracy, UNKNOWN_ACCURACY_M):
+    if before > 0.0 and metres(f.x - row.still_x, f.y - row.still_y) <= 3.0 * max(accuracy, UNKNOWN_ACCURACY_M):
         share = weight / (before + weight)
         return row.still_x + (f.x - row.still_x) * share, row.still_y + (f.y - row.still_y) * share, before + weight
     return f.x, f.y, weight
 
 
-@compiled
+@bare
 def listed(items: Any, first: int, last: int, wanted: int) -> bool:
     for k in range(first, last):  # noqa: SIM110  # compiled: a loop, not a generator
         if items[k] == wanted:
@@ -76,13 +77,14 @@ def listed(items: Any, first: int, last: int, wanted: int) -> bool:
     return False
 
 
-@compiled
+@bare
 def scan(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, use: Any, start: int, out: Any) -> tuple[int, int, int]:
     """Judge fixes[start:] in this order where `use` is 1. Returns (next fix, records written to `out`, DONE or what was too small)."""
     reach = st.box[5]
     most_pairs = pairs.shape[1]
     n = 0
     for i in range(start, len(fixes)):
+        look_ahead(st, rows, pairs, legs, fixes, i)
         if use[i] != 1:
             continue
         f = fixes[i]
@@ -167,7 +169,7 @@ def scan(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, use: Any, start:
                 if way.length_m > 0.0 and side != IN and deep + way.length_m >= SURE * way.accuracy_m + w.enter:
                     cuts = crossed(st.area_boxes, st.outlines, st.edges, area, way)
                     if cuts >= 2:
-                        n = crossing_step(st, row, pairs, slot, wi, way, cuts, f, out, n, i)
+                        n = crossing_step(st, row, pairs, slot, wi, way, f, out, n, i)
                 k = find_pair(pairs, slot, row.pairs, wi)
                 if k < 0:
                     if side != IN and w.kind != REQUIRED:
@@ -195,7 +197,7 @@ def scan(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, use: Any, start:
                     continue
                 for wi in range(st.area_watches[area], st.area_watches[area + 1]):
                     if concerns(st.watches[wi], st.bound, row.vehicle, v.role):
-                        n = crossing_step(st, row, pairs, slot, wi, way, cuts, f, out, n, i)
+                        n = crossing_step(st, row, pairs, slot, wi, way, f, out, n, i)
         for m in range(must0, must1):
             wi = st.must[m]
             if find_pair(pairs, slot, row.pairs, wi) < 0:

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.detect.compiled import boxed, compiled
+from pipeline.detect.ahead import look_back
+from pipeline.detect.compiled import bare, boxed, compiled
 from pipeline.detect.form import FIX, HELD, LEG, NEVER, PAIR, ROW
 
 Array = npt.NDArray[Any]
@@ -176,9 +177,29 @@ class Vehicles:
         _forget(self.pool, self.links, self.free, self.chains, self.known_from, self.count, before_us)
 
 
-@compiled
+@bare
+def copy_fix(to: Any, f: Any) -> None:
+    """Field by field: a record as a whole is copied byte by byte."""
+    to.slot = f.slot
+    to.device = f.device
+    to.rank = f.rank
+    to.flags = f.flags
+    to.seen = f.seen
+    to.received = f.received
+    to.seq = f.seq
+    to.body = f.body
+    to.x = f.x
+    to.y = f.y
+    to.lat = f.lat
+    to.lon = f.lon
+    to.acc = f.acc
+    to.speed = f.speed
+
+
+@bare
 def _remember(pool: Any, links: Any, free: Any, chains: Any, fixes: Any, use: Any) -> None:
     for i in range(len(fixes)):
+        look_back(pool, chains, fixes, i)
         if use[i] != 1:
             continue
         c = chains[fixes[i].slot]
@@ -193,12 +214,12 @@ def _remember(pool: Any, links: Any, free: Any, chains: Any, fixes: Any, use: An
                 links[c.tail] = chunk
             c.tail = chunk
             c.in_tail = 0
-        pool[c.tail, c.in_tail] = fixes[i]
+        copy_fix(pool[c.tail, c.in_tail], fixes[i])
         c.in_tail += 1
         c.count += 1
 
 
-@compiled
+@bare
 def admit(v: Any, due: Any, fixes: Any, use: Any) -> int:
     """Remember what the scan has used. `v`: a `State` with room for it; `due`: at which count of fixes each slot wants a keyframe. Returns
     how many slots have come to that."""

@@ -76,7 +76,7 @@ class Account(msgspec.Struct, frozen=True):
 
 
 def _said(value: float, digits: int) -> float | None:
-    return None if math.isnan(value) else round(float(value), digits)
+    return round(value, digits) if value == value else None  # NaN: not said
 
 
 def account(tables: Tables, vehicle: int, said: Said, received_us: int, seen_us: int) -> Account:

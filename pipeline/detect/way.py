@@ -9,11 +9,9 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from pipeline.detect.compiled import compiled
+from pipeline.detect.compiled import bare
 from pipeline.detect.form import STILL_MPS
-from pipeline.detect.ground import cell_at, depth
+from pipeline.detect.ground import cell_at, depth, metres
 
 STRAIGHT_M = 3_000.0  # a road in the mountains has turned by then
 LEAP_MPS = 70.0  # faster than any vehicle of ours: one of the two fixes is wrong, and so is the line to it
@@ -36,13 +34,13 @@ class Way(NamedTuple):
     moves: bool  # the receiver says so, at one of its ends at least
 
 
-@compiled
+@bare
 def way_to(row: Any, f: Any, x: float, y: float, accuracy_m: float, longest_us: int) -> Way:
     """`row`: as the fix before left it."""
     lasted = f.seen - row.used
     length = 0.0
     if row.used != 0 and 0 < lasted <= longest_us:
-        length = math.hypot(x - row.still_x, y - row.still_y)
+        length = metres(x - row.still_x, y - row.still_y)
         if length > STRAIGHT_M or length * 1e6 > LEAP_MPS * lasted:
             length = 0.0
     return Way(
@@ -51,20 +49,20 @@ def way_to(row: Any, f: Any, x: float, y: float, accuracy_m: float, longest_us: 
     )  # fmt: skip
 
 
-@compiled
+@bare
 def looks(length_m: float, reach: float) -> int:
     """How many more cells than that of its end have to be looked into, to see every area that a way may go through."""
     return 0 if length_m <= reach else math.ceil(length_m / (STRIDE * reach))
 
 
-@compiled
+@bare
 def look_at(box: Any, way: Way, k: int, of: int) -> int:
     """The cell of look `k` of so many, counted from the way's end; -1: nothing is near."""
     part = k / of
     return cell_at(box, way.to_x + (way.from_x - way.to_x) * part, way.to_y + (way.from_y - way.to_y) * part)
 
 
-@compiled
+@bare
 def lists(st: Any, cell: int, area: int) -> bool:
     if cell >= 0:
         for e in range(st.starts[cell], st.starts[cell + 1]):
@@ -73,7 +71,7 @@ def lists(st: Any, cell: int, area: int) -> bool:
     return False
 
 
-@compiled
+@bare
 def looked_at(st: Any, way: Way, k: int, of: int, area: int) -> bool:
     """Was this area listed by the cell of an earlier look?"""
     for j in range(k):  # noqa: SIM110  # compiled: a loop, not a generator
@@ -82,7 +80,7 @@ def looked_at(st: Any, way: Way, k: int, of: int, area: int) -> bool:
     return False
 
 
-@compiled
+@bare
 def meets(edges: Any, e: int, way: Way) -> float:
     """Where the way meets this edge, in parts of the way; below zero: nowhere between its ends."""
     px, py = way.from_x, way.from_y
@@ -98,7 +96,7 @@ def meets(edges: Any, e: int, way: Way) -> float:
     return t if 0.0 < t < 1.0 else -1.0
 
 
-@compiled
+@bare
 def crossed(boxes: Any, outlines: Any, edges: Any, area: int, way: Way) -> int:
     """How often the way meets the border of an area. To be asked before anything that costs more."""
     if (
@@ -115,7 +113,7 @@ def crossed(boxes: Any, outlines: Any, edges: Any, area: int, way: Way) -> int:
     return n
 
 
-@compiled
+@bare
 def deep_in(st: Any, area: int, x: float, y: float) -> float:
     """Signed distance to the border of one area, positive inside; exact within reach of it."""
     cell = cell_at(st.box, x, y)
@@ -126,36 +124,41 @@ def deep_in(st: Any, area: int, x: float, y: float) -> float:
     return -float(st.box[5])
 
 
-@compiled
-def passage(st: Any, area: int, way: Way, n: int) -> tuple[float, float, float]:
+@bare
+def meets_next(st: Any, area: int, way: Way, after: float) -> float:
+    """Where the way meets the border of an area for the first time after this part of it; below zero: nowhere."""
+    found = -1.0
+    for e in range(st.outlines[area], st.outlines[area + 1]):
+        t = meets(st.edges, e, way)
+        if t > after and (found < 0.0 or t < found):
+            found = t
+    return found
+
+
+@bare
+def passage(st: Any, area: int, way: Way) -> tuple[float, float, float]:
     """(enters, leaves, depth halfway): the longest piece of the way that lies inside and has both ends on the border, in parts of the
-    way. A depth below zero: there is none. `n`: how often it meets the border."""
+    way. A depth below zero: there is none."""
     enters = 0.0
     leaves = 0.0
     deep = -1.0
-    first, last = st.outlines[area], st.outlines[area + 1]
-    cuts = np.empty(n)
-    n = 0
-    for e in range(first, last):
-        t = meets(st.edges, e, way)
-        if t > 0.0:
-            cuts[n] = t
-            n += 1
-    cuts.sort()
-    for k in range(n - 1):
-        if cuts[k + 1] - cuts[k] > leaves - enters:
-            middle = (cuts[k] + cuts[k + 1]) / 2.0
+    first = meets_next(st, area, way, 0.0)
+    while first > 0.0:
+        then = meets_next(st, area, way, first)
+        if then - first > leaves - enters:
+            middle = (first + then) / 2.0
             x = way.from_x + (way.to_x - way.from_x) * middle
             y = way.from_y + (way.to_y - way.from_y) * middle
             d = deep_in(st, area, x, y)
             if d > 0.0:
-                enters = cuts[k]
-                leaves = cuts[k + 1]
+                enters = first
+                leaves = then
                 deep = d
+        first = then
     return enters, leaves, deep
 
 
-@compiled
+@bare
 def border(st: Any, area: int, way: Way, last: bool) -> float:
     """Where the way meets the border of an area for the first or the last time, in parts of the way; below zero: nowhere."""
     found = -1.0
@@ -166,7 +169,7 @@ def border(st: Any, area: int, way: Way, last: bool) -> float:
     return found
 
 
-@compiled
+@bare
 def instant(way: Way, part: float) -> int:
     """When it was there, at an even speed, to the millisecond: nobody knows it better."""
     return int(min(way.lasted_us, 1000 * math.floor(part * way.lasted_us / 1000.0 + 0.5)) + way.from_us)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -19,9 +20,15 @@ CHANGES_VERSION = 1
 
 def episode_id(rule: str, subject: str, obj: str, began_at_us: int) -> str:
     """Derived, so that a replay repeats it: 16 hex digits of BLAKE2b over the four, length-prefixed."""
-    parts = rule.encode(), subject.encode(), obj.encode(), b"%d" % began_at_us
-    said = b"".join([len(part).to_bytes(4, "big") + part for part in parts])
+    at = b"%d" % began_at_us
+    said = _prefixed(rule) + _prefixed(subject) + _prefixed(obj) + len(at).to_bytes(4, "big") + at
     return hashlib.blake2b(said, digest_size=8).hexdigest()
+
+
+@lru_cache(maxsize=65_536)  # names of the plan, over and over
+def _prefixed(name: str) -> bytes:
+    part = name.encode()
+    return len(part).to_bytes(4, "big") + part
 
 
 class Episode(msgspec.Struct, frozen=True, kw_only=True):

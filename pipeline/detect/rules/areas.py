@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.detect.compiled import compiled
+from pipeline.detect.compiled import bare
 from pipeline.detect.form import IN, OUTSIDE, UNSURE
 from pipeline.detect.rules.held import hold_false, hold_true, hold_unsure
 
@@ -19,7 +19,7 @@ WEEK_S = 604_800
 SURE = 2.0  # accuracy is the radius that holds 68 % of fixes; twice it is three sigma across a border
 
 
-@compiled
+@bare
 def applies(windows: Any, offsets: Any, first: int, last: int, at_us: int) -> bool:
     """Is this instant within one of the windows of the local week? No window at all means always."""
     if first == last:
@@ -36,7 +36,7 @@ def applies(windows: Any, offsets: Any, first: int, last: int, at_us: int) -> bo
     return False
 
 
-@compiled
+@bare
 def concerns(w: Any, bound: Any, vehicle: int, role: int) -> bool:
     """Does this watch look at this vehicle?"""
     if w.roles != 0 and (w.roles & role) == 0:
@@ -50,7 +50,7 @@ def concerns(w: Any, bound: Any, vehicle: int, role: int) -> bool:
     return False
 
 
-@compiled
+@bare
 def side_of(deep_m: float, accuracy_m: float, enter_m: float, exit_m: float) -> int:
     if deep_m > 0.0 and deep_m >= SURE * accuracy_m + enter_m:
         return IN
@@ -59,7 +59,7 @@ def side_of(deep_m: float, accuracy_m: float, enter_m: float, exit_m: float) -> 
     return UNSURE
 
 
-@compiled
+@bare
 def area_step(w: Any, pair: Any, side: int, in_force: bool, f: Any) -> int:
     """BEGIN, END or 0."""
     h = pair.held
@@ -90,7 +90,7 @@ def area_step(w: Any, pair: Any, side: int, in_force: bool, f: Any) -> int:
     return 0  # area.left: a doubt about the way out is no way back
 
 
-@compiled
+@bare
 def idle(pair: Any) -> bool:
     """Nothing of this pair has to be remembered."""
     h = pair.held

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.detect.compiled import compiled
+from pipeline.detect.compiled import bare
 from pipeline.detect.form import AREA, BEGIN, END, IN, OUTSIDE
 from pipeline.detect.pairs import find_pair, new_pair
 from pipeline.detect.rules.areas import LEFT, REQUIRED, applies, side_of
@@ -24,7 +24,7 @@ from pipeline.detect.rules.held import emit
 from pipeline.detect.way import Way, border, deep_in, instant, passage
 
 
-@compiled
+@bare
 def start_at(h: Any, w: Any, way: Way, f: Any, part: float, metres: float) -> None:
     """A stretch under way since the vehicle was so far on its way."""
     h.since = instant(way, part)
@@ -36,19 +36,17 @@ def start_at(h: Any, w: Any, way: Way, f: Any, part: float, metres: float) -> No
     h.told = np.nan
 
 
-@compiled
-def crossing_step(
-    st: Any, row: Any, pairs: Any, slot: int, wi: int, way: Way, cuts: int, f: Any, out: Any, n: int, i: int
-) -> int:
-    """For a watch that concerns the vehicle and a fix that is not inside, before the fix itself is judged. `cuts`: how often the way
-    meets the area's border. Returns how many are written."""
+@bare
+def crossing_step(st: Any, row: Any, pairs: Any, slot: int, wi: int, way: Way, f: Any, out: Any, n: int, i: int) -> int:
+    """For a watch that concerns the vehicle and a fix that is not inside, before the fix itself is judged, when the way meets the
+    area's border twice or oftener. Returns how many are written."""
     w = st.watches[wi]
     if w.kind == REQUIRED or way.lasted_us > w.crossing:
         return n
     k = find_pair(pairs, slot, row.pairs, wi)
     if w.kind != LEFT and k >= 0 and (pairs[slot, k].held.since != 0 or pairs[slot, k].went != 0):
         return n  # the fix before was inside, or the visit then goes on, told or not yet
-    enters, leaves, deep = passage(st, w.area, way, cuts)
+    enters, leaves, deep = passage(st, w.area, way)
     if side_of(deep, way.accuracy_m, w.enter, w.exit) != IN:
         return n
     came, went = instant(way, enters), instant(way, leaves)
@@ -83,7 +81,7 @@ def crossing_step(
     return n
 
 
-@compiled
+@bare
 def over_border(st: Any, w: Any, way: Way, inward: bool) -> float:
     """Where the way to a fix inside, or from one, meets the border, in parts of the way; below zero: that cannot be said."""
     if way.length_m == 0.0 or way.lasted_us > w.crossing or not way.moves:
@@ -94,7 +92,7 @@ def over_border(st: Any, w: Any, way: Way, inward: bool) -> float:
     return border(st, w.area, way, inward)
 
 
-@compiled
+@bare
 def short_step(st: Any, p: Any, side: int, since: int, way: Way, f: Any, out: Any, n: int, i: int, slot: int) -> int:
     """After `area_step` had nothing to tell and the stretch under way has begun or ended, or an ended one waits. `since`: of the
     stretch before this fix. Returns how many are written."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.detect.compiled import compiled
+from pipeline.detect.compiled import bare
 from pipeline.detect.form import IN, OUTSIDE, UNSURE
 from pipeline.detect.rules.held import hold_false, hold_true, hold_unsure
 
 
-@compiled
+@bare
 def corridor_side(distance_m: float, accuracy_m: float, half_m: float, exit_m: float) -> int:
     """OUTSIDE beyond the half-width by more than accuracy; IN within the narrower exit width; between them nothing changes."""
     if distance_m > half_m + accuracy_m:
@@ -19,7 +19,7 @@ def corridor_side(distance_m: float, accuracy_m: float, half_m: float, exit_m: f
     return UNSURE
 
 
-@compiled
+@bare
 def graveness(v: Any, distance_m: float) -> int:
     """0 critical, 1 high ...: the plan's severity, and graver with distance."""
     severity = v.off_severity
@@ -30,7 +30,7 @@ def graveness(v: Any, distance_m: float) -> int:
     return int(severity)
 
 
-@compiled
+@bare
 def deviation_step(v: Any, leg: Any, side: int, allowed: bool, distance_m: float, along_m: float, f: Any) -> int:
     """`allowed`: at a place where the movement may be. BEGIN, GROW, END or 0."""
     if side == IN:

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.detect.compiled import compiled
+from pipeline.detect.compiled import bare
 from pipeline.detect.form import BEGIN, END, GROW
 
 
-@compiled
+@bare
 def hold_true(h: Any, f: Any, after_us: int, along: float, value: float, severity: int) -> int:
     """The condition holds at this fix. BEGIN once it has held for `after_us`, GROW when it becomes graver, else 0."""
     if h.since == 0:
@@ -38,7 +38,7 @@ def hold_true(h: Any, f: Any, after_us: int, along: float, value: float, severit
     return 0
 
 
-@compiled
+@bare
 def hold_false(h: Any) -> int:
     """The condition does not hold at this fix. END when it was told; the caller clears afterwards."""
     if h.on == 1:
@@ -48,7 +48,7 @@ def hold_false(h: Any) -> int:
     return 0
 
 
-@compiled
+@bare
 def hold_unsure(h: Any) -> int:
     """Nobody knows at this fix: what was told goes on, what was not yet told has to begin anew."""
     if h.on == 0:
@@ -56,7 +56,7 @@ def hold_unsure(h: Any) -> int:
     return 0
 
 
-@compiled
+@bare
 def emit(out: Any, n: int, i: int, slot: int, kind: int, rule: int, place: int, h: Any, at: int) -> int:
     """Write down the whole episode as it now stands; returns how many are written."""
     o = out[n]

@@ -7,17 +7,17 @@ never becomes a stop. A gap in the data is no stop: the time before it does not 
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
-from pipeline.detect.compiled import compiled
+from pipeline.detect.compiled import bare
 from pipeline.detect.form import BEGIN, END
+from pipeline.detect.ground import metres
 from pipeline.detect.rules.held import hold_false
 
 
-@compiled
+@bare
 def stand(s: Any, f: Any, x: float, y: float, exempt: int) -> None:
     """It stands here since now."""
     s.x = x
@@ -29,7 +29,7 @@ def stand(s: Any, f: Any, x: float, y: float, exempt: int) -> None:
     s.away_since = 0
 
 
-@compiled
+@bare
 def stand_where_it_went(s: Any) -> None:
     s.x = s.away_x
     s.y = s.away_y
@@ -40,7 +40,7 @@ def stand_where_it_went(s: Any) -> None:
     s.away_since = 0
 
 
-@compiled
+@bare
 def stop_step(
     v: Any, s: Any, judged: bool, exempt: int, gap: bool, f: Any, x: float, y: float, accuracy_m: float
 ) -> tuple[int, int]:
@@ -61,7 +61,7 @@ def stop_step(
     if gap and h.on == 0:
         stand(s, f, x, y, exempt)
         return 0, 0
-    away = math.hypot(x - s.x, y - s.y)
+    away = metres(x - s.x, y - s.y)
     kind = 0
     at = 0
     if away <= radius:
@@ -80,7 +80,7 @@ def stop_step(
     else:
         at = s.away_since
         kind = hold_false(h)
-        if math.hypot(x - s.away_x, y - s.away_y) <= radius:
+        if metres(x - s.away_x, y - s.away_y) <= radius:
             s.away_exempt = max(s.away_exempt, exempt)
             stand_where_it_went(s)
         else:
