@@ -14,7 +14,8 @@ from pipeline.detect.ground import cell_at
 
 LINE_BYTES = 64
 FIX_BYTES = FIX.itemsize
-FIRST, SECOND, THIRD, FOURTH = 16, 12, 8, 4  # fixes ahead
+LEAD = FIRST = 16  # fixes ahead
+SECOND, THIRD, FOURTH = 12, 8, 4
 
 
 def _prefetch(typing_context: Any, array: Any, place: Any, offset: Any) -> Any:
@@ -45,10 +46,11 @@ def ask_for(array: Any, place: int, lines: int) -> None:
 
 
 @bare
-def look_ahead(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, i: int) -> None:
-    """For fixes that come after fix i: in four steps, since where the one thing lies is told by the other."""
+def look_ahead(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, start: int, i: int) -> None:
+    """For fixes after fix i, from `start` on: in four steps, since where the one thing lies is told by the other. To be called for every
+    i from LEAD before the start."""
     j = i + FIRST
-    if j < len(fixes) and fixes[j].slot >= 0:
+    if start <= j < len(fixes) and fixes[j].slot >= 0:
         slot = fixes[j].slot
         ask_for(rows, slot, 5)
         ask_for(legs, slot, 2)
@@ -57,18 +59,18 @@ def look_ahead(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, i: int) ->
         if cell >= 0:
             ask_for(st.starts, cell, 1)
     j = i + SECOND
-    if j < len(fixes) and fixes[j].slot >= 0:
+    if start <= j < len(fixes) and fixes[j].slot >= 0:
         ask_for(st.vehicles, rows[fixes[j].slot].vehicle, 2)
         cell = cell_at(st.box, fixes[j].x, fixes[j].y)
         if cell >= 0:
             ask_for(st.entries, st.starts[cell], 1)
     j = i + THIRD
-    if j < len(fixes) and fixes[j].slot >= 0:
+    if start <= j < len(fixes) and fixes[j].slot >= 0:
         first, last = st.vehicles[rows[fixes[j].slot].vehicle].legs
         if first < last:
             ask_for(st.legs, first, 1)
     j = i + FOURTH
-    if j < len(fixes) and fixes[j].slot >= 0:
+    if start <= j < len(fixes) and fixes[j].slot >= 0:
         slot = fixes[j].slot
         first, last = st.vehicles[rows[slot].vehicle].legs
         if first < last:
@@ -81,12 +83,12 @@ def look_ahead(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, i: int) ->
 
 @bare
 def look_back(pool: Any, chains: Any, fixes: Any, i: int) -> None:
-    """The same where fixes are remembered."""
+    """The same from the first fix on, where fixes are remembered."""
     j = i + SECOND
-    if j < len(fixes) and fixes[j].slot >= 0:
+    if 0 <= j < len(fixes) and fixes[j].slot >= 0:
         ask_for(chains, fixes[j].slot, 1)
     j = i + FOURTH
-    if j < len(fixes) and fixes[j].slot >= 0:
+    if 0 <= j < len(fixes) and fixes[j].slot >= 0:
         c = chains[fixes[j].slot]
         if c.tail >= 0:
             _ask_for(pool, c.tail, c.in_tail * FIX_BYTES)

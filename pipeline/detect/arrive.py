@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.detect.compiled import compiled
+from pipeline.detect.compiled import bare, compiled
 from pipeline.detect.form import FIX
 from pipeline.geo.projection import Projection
 from pipeline.model.observation import KEPT_OUT_OF_RULES, Flag
@@ -65,7 +65,7 @@ def project(series: Any, tv: Any, lat: float, lon: float) -> tuple[float, float]
 def prepare(columns: Fixes, packed: Any, series: Any) -> Any:
     """Fixes as rows, shape (n,), in the record's order."""
     out = np.empty(len(columns), FIX)
-    _prepare(
+    read(
         packed, columns.vehicle, columns.device, columns.seen_at_us, columns.received_at_us, columns.lat, columns.lon,
         columns.seq, columns.body, columns.speed_mps, columns.accuracy_m, columns.flags, series, out,
     )  # fmt: skip
@@ -73,10 +73,11 @@ def prepare(columns: Fixes, packed: Any, series: Any) -> Any:
 
 
 @compiled
-def _prepare(
+def read(
     packed: Any, vehicle: Any, device: Any, seen: Any, received: Any, lat: Any, lon: Any, seq: Any, body: Any,
     speed: Any, accuracy: Any, flags: Any, series: Any, out: Any,
 ) -> None:  # fmt: skip
+    """As `prepare`."""
     tv = np.empty(10)
     for i in range(len(out)):
         f = out[i]
@@ -98,29 +99,7 @@ def _prepare(
         f.y = y
 
 
-def receive(world: Any, columns: Fixes, packed: Any, series: Any, stamp: int) -> tuple[Any, Any, int]:
-    """`prepare` and `triage` in one call, on the vehicles of a boxed `World`: the fixes, what to do with each, how many are out of order."""
-    fixes, use = np.empty(len(columns), FIX), np.zeros(len(columns), np.uint8)
-    late = _receive(
-        world, stamp, use,
-        packed, columns.vehicle, columns.device, columns.seen_at_us, columns.received_at_us, columns.lat, columns.lon,
-        columns.seq, columns.body, columns.speed_mps, columns.accuracy_m, columns.flags, series, fixes,
-    )  # fmt: skip
-    return fixes, use, late
-
-
-@compiled
-def _receive(
-    world: Any, stamp: int, use: Any,
-    packed: Any, vehicle: Any, device: Any, seen: Any, received: Any, lat: Any, lon: Any, seq: Any, body: Any,
-    speed: Any, accuracy: Any, flags: Any, series: Any, out: Any,
-) -> int:  # fmt: skip
-    _prepare(packed, vehicle, device, seen, received, lat, lon, seq, body, speed, accuracy, flags, series, out)
-    v = world.held.vehicles
-    return triage(v.rows, v.keys, stamp, out, use)
-
-
-@compiled
+@bare
 def order(a_seen: int, a_device: int, a_seq: int, b_seen: int, b_device: int, b_seq: int) -> int:
     """-1, 0 or 1: the total order, but for the body."""
     if a_seen != b_seen:
@@ -132,7 +111,7 @@ def order(a_seen: int, a_device: int, a_seq: int, b_seen: int, b_device: int, b_
     return 0
 
 
-@compiled
+@bare
 def triage(rows: Any, keys: Any, stamp: int, fixes: Any, use: Any) -> int:
     """Fill `use`. A vehicle with one fix out of order is out of order with all of this record. Returns how many fixes are."""
     for i in range(len(fixes)):

@@ -22,15 +22,14 @@ from pipeline.detect.arrive import (
     STRANGER,
     frame,
     prepare,
-    receive,
 )
 from pipeline.detect.clocks import Clocks
 from pipeline.detect.convoys import Convoys
-from pipeline.detect.form import OUT
+from pipeline.detect.form import FIX, OUT
 from pipeline.detect.judge import Judge
 from pipeline.detect.places import Names, look_up
 from pipeline.detect.rewind import EVERY_FIXES, Keyframes, behind, merge
-from pipeline.detect.scan import DONE, OUT_FULL, forward
+from pipeline.detect.scan import DONE, OUT_FULL, forward, take
 from pipeline.detect.sensors import Sensors
 from pipeline.detect.silence import Silence
 from pipeline.detect.state import Vehicles
@@ -56,6 +55,7 @@ Array = npt.NDArray[Any]
 ALARMING = ("sos", "duress")
 PRESSES_KEPT = 10_000
 FEW_NAMES = 4  # looked up as quickly as their places
+Begun = tuple[int, int, int, int]  # what scan.forward returns
 
 
 class NeedHistoryError(Exception):
@@ -101,6 +101,8 @@ class Engine:
         self._series = frame(plan.projection)
         self._stamp = 0
         self._out: Array = np.zeros(256, OUT)
+        self._fixes: Array = np.zeros(64, FIX)  # of the record in hand: nobody keeps them
+        self._use: Array = np.zeros(64, np.uint8)
 
     @property
     def dirty(self) -> bool:
@@ -163,13 +165,14 @@ class Engine:
             return self._copied(batch)
         fixes = use = None
         late = 0
+        begun: Begun | None = None
         if len(batch.fixes):
-            fixes, use, late = self._receive(batch)
+            fixes, use, late, begun = self._take(batch)
             if late:
                 self._require_history(fixes[use == OUT_OF_ORDER])
         changes = self._presses(batch)
         if fixes is not None and use is not None:
-            self._forward(fixes, use, changes)
+            self._forward(fixes, use, changes, begun)
             if late:
                 for slot in np.unique(fixes["slot"][use == OUT_OF_ORDER]):
                     changes += self._rewind(int(slot), fixes[(use == OUT_OF_ORDER) & (fixes["slot"] == slot)])
@@ -179,11 +182,21 @@ class Engine:
                 changes += judge.changes()
         return changes
 
-    def _receive(self, batch: ObservationBatch) -> tuple[Array, Array, int]:
-        """Its fixes as rows, what is to be done with each, and how many came out of order."""
+    def _take(self, batch: ObservationBatch) -> tuple[Array, Array, int, Begun | None]:
+        """Its fixes as rows, what is to be done with each, how many came out of order, and, when none did, what the scan said: it has begun."""
+        columns, n = batch.fixes, len(batch.fixes)
         packed = self._packed(batch)  # a vehicle that is new gets its row
+        self.vehicles.make_room_to_admit(n)
+        if len(self._use) < n:
+            self._fixes, self._use = np.zeros(2 * n, FIX), np.zeros(2 * n, np.uint8)
+        fixes, use = self._fixes[:n], self._use[:n]
         self._stamp += 1
-        return receive(self._world, batch.fixes, packed, self._series, self._stamp)
+        late, begun = take(
+            self._world, self._stamp, packed, columns.vehicle, columns.device, columns.seen_at_us, columns.received_at_us,
+            columns.lat, columns.lon, columns.seq, columns.body, columns.speed_mps, columns.accuracy_m, columns.flags,
+            self._series, fixes, use, self._out, self.keyframes.due(self.vehicles.count),
+        )  # fmt: skip
+        return fixes, use, late, None if late else begun
 
     @property
     def _world(self) -> Any:
@@ -219,10 +232,11 @@ class Engine:
             changes.append(told.change("begin", 1, batch.cell, self.plan.hash))
         return changes
 
-    def _forward(self, fixes: Array, use: Array, changes: list[Change]) -> None:
+    def _forward(self, fixes: Array, use: Array, changes: list[Change], begun: Begun | None = None) -> None:
         self.received_us = max(self.received_us, fixes["received"].item(-1))
-        self.vehicles.make_room_to_admit(len(fixes))
-        parts, frames = self._scanned(fixes, use, admits=True)
+        if begun is None:
+            self.vehicles.make_room_to_admit(len(fixes))
+        parts, frames = self._scanned(fixes, use, admits=True, begun=begun)
         for part in parts:
             received, seen = fixes["received"], fixes["seen"]
             for said in map(Said._make, part.tolist()):
@@ -247,14 +261,16 @@ class Engine:
         """Records of form.OUT, each its own copy."""
         return [said for part in self._scanned(fixes, use, admits=False)[0] for said in part]
 
-    def _scanned(self, fixes: Array, use: Array, admits: bool) -> tuple[list[Array], int]:
-        """What is said, and how many keyframes are due. `admits`: the fixes are remembered; there has to be room for them."""
+    def _scanned(self, fixes: Array, use: Array, admits: bool, begun: Begun | None = None) -> tuple[list[Array], int]:
+        """What is said, and how many keyframes are due. `admits`: the fixes are remembered; there has to be room for them. `begun`: what
+        the scan's first call has returned."""
         v = self.vehicles
         told: list[Array] = []
         due = self.keyframes.due(v.count)
         start = 0
         while True:
-            start, n, why, frames = forward(self._world, fixes, use, start, self._out, admits, due)
+            start, n, why, frames = begun or forward(self._world, fixes, use, start, self._out, admits, due)
+            begun = None
             if n:
                 told.append(self._out[:n].copy())
             if why == DONE:
@@ -282,8 +298,8 @@ class Engine:
         parts = []
         for batch in batches:
             if len(batch.fixes) and not batch.copy:
-                fixes, use, _ = self._receive(batch)
-                parts.append(fixes[(use != STRANGER) & (use != KEPT_OUT)])
+                fixes = prepare(batch.fixes, self._packed(batch), self._series)
+                parts.append(fixes[(fixes["slot"] >= 0) & (fixes["flags"] & SKIPPED == 0)])
         if parts:
             loaded = np.concatenate(parts)
             for slot in np.unique(loaded["slot"]):

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from pipeline.detect.ahead import look_ahead
+from pipeline.detect.ahead import LEAD, look_ahead
+from pipeline.detect.arrive import read, triage
 from pipeline.detect.compiled import bare, compiled
 from pipeline.detect.corridor import nearest, part_at
 from pipeline.detect.form import (
@@ -83,9 +84,9 @@ def scan(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, use: Any, start:
     reach = st.box[5]
     most_pairs = pairs.shape[1]
     n = 0
-    for i in range(start, len(fixes)):
-        look_ahead(st, rows, pairs, legs, fixes, i)
-        if use[i] != 1:
+    for i in range(start - LEAD, len(fixes)):
+        look_ahead(st, rows, pairs, legs, fixes, start, i)
+        if i < start or use[i] != 1:
             continue
         f = fixes[i]
         slot = f.slot
@@ -278,4 +279,22 @@ def forward(
     return start, n, why, frames
 
 
-__all__ = ["DONE", "IN", "OUT_FULL", "PAIRS_FULL", "UNSURE", "forward", "scan"]
+@compiled
+def take(
+    world: Any, stamp: int, packed: Any, vehicle: Any, device: Any, seen: Any, received: Any, lat: Any, lon: Any, seq: Any,
+    body: Any, speed: Any, accuracy: Any, flags: Any, series: Any, fixes: Any, use: Any, out: Any, due: Any,
+) -> tuple[int, tuple[int, int, int, int]]:  # fmt: skip
+    """Columns of a record become `fixes`, and `use` says what to do with each. Returns how many are out of order; when none is, what
+    `forward` returned: it has been called, for they are to be remembered."""
+    read(packed, vehicle, device, seen, received, lat, lon, seq, body, speed, accuracy, flags, series, fixes)
+    w = world.held
+    v = w.vehicles
+    late = triage(v.rows, v.keys, stamp, fixes, use)
+    if late:
+        return late, (0, 0, DONE, 0)
+    start, n, why = scan(w.plan, v.rows, v.pairs, v.legs, fixes, use, 0, out)
+    frames = admit(v, due, fixes, use) if why == DONE else 0
+    return 0, (start, n, why, frames)
+
+
+__all__ = ["DONE", "IN", "OUT_FULL", "PAIRS_FULL", "UNSURE", "forward", "scan", "take"]

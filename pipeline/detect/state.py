@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.detect.ahead import look_back
+from pipeline.detect.ahead import LEAD, look_back
 from pipeline.detect.compiled import bare, boxed, compiled
 from pipeline.detect.form import FIX, HELD, LEG, NEVER, PAIR, ROW
 
@@ -198,9 +198,9 @@ def copy_fix(to: Any, f: Any) -> None:
 
 @bare
 def _remember(pool: Any, links: Any, free: Any, chains: Any, fixes: Any, use: Any) -> None:
-    for i in range(len(fixes)):
+    for i in range(-LEAD, len(fixes)):
         look_back(pool, chains, fixes, i)
-        if use[i] != 1:
+        if i < 0 or use[i] != 1:
             continue
         c = chains[fixes[i].slot]
         if c.tail < 0 or c.in_tail == pool.shape[1]:
