@@ -55,6 +55,7 @@ Array = npt.NDArray[Any]
 ALARMING = ("sos", "duress")
 PRESSES_KEPT = 10_000
 FEW_NAMES = 4  # looked up as quickly as their places
+NO_PLACES: Array = np.zeros(0, np.int32)
 Begun = tuple[int, int, int, int]  # what scan.forward returns
 
 
@@ -103,6 +104,7 @@ class Engine:
         self._out: Array = np.zeros(256, OUT)
         self._fixes: Array = np.zeros(64, FIX)  # of the record in hand: nobody keeps them
         self._use: Array = np.zeros(64, np.uint8)
+        self._places: Array = np.zeros(64, np.int64)  # what `Names` says of its names
 
     @property
     def dirty(self) -> bool:
@@ -184,19 +186,27 @@ class Engine:
 
     def _take(self, batch: ObservationBatch) -> tuple[Array, Array, int, Begun | None]:
         """Its fixes as rows, what is to be done with each, how many came out of order, and, when none did, what the scan said: it has begun."""
-        columns, n = batch.fixes, len(batch.fixes)
-        packed = self._packed(batch)  # a vehicle that is new gets its row
-        self.vehicles.make_room_to_admit(n)
+        f = batch.fixes
+        n, names = len(f), len(f.names)
         if len(self._use) < n:
             self._fixes, self._use = np.zeros(2 * n, FIX), np.zeros(2 * n, np.uint8)
+        if len(self._places) < names:
+            self._places = np.zeros(2 * names, np.int64)
         fixes, use = self._fixes[:n], self._use[:n]
+        by_place, places = self._by_place, batch.places
+        if places is None or names < FEW_NAMES or batch.plan_hash != self.plan.hash:
+            by_place, places = self._packed(batch), NO_PLACES
         self._stamp += 1
-        late, begun = take(
-            self._world, self._stamp, packed, columns.vehicle, columns.device, columns.seen_at_us, columns.received_at_us,
-            columns.lat, columns.lon, columns.seq, columns.body, columns.speed_mps, columns.accuracy_m, columns.flags,
-            self._series, fixes, use, self._out, self.keyframes.due(self.vehicles.count),
-        )  # fmt: skip
-        return fixes, use, late, None if late else begun
+        while True:
+            self.vehicles.make_room_to_admit(n)
+            late, begun = take(
+                self._world, self._stamp, by_place, places, self._places, f.vehicle, f.device, f.seen_at_us, f.received_at_us,
+                f.lat, f.lon, f.seq, f.body, f.speed_mps, f.accuracy_m, f.flags,
+                self._series, fixes, use, self._out, self.keyframes.due(self.vehicles.count),
+            )  # fmt: skip
+            if late >= 0:
+                return fixes, use, late, None if late else begun
+            by_place, places = self._packed(batch), NO_PLACES  # a vehicle that is new gets its row
 
     @property
     def _world(self) -> Any:
@@ -244,9 +254,10 @@ class Engine:
         due, skipped = self.vehicles.admitted(frames)
         for slot in due:
             self._keyframe(slot)
-        self.counts["duplicates"] += skipped[DUPLICATE]
-        self.counts["kept_out"] += skipped[KEPT_OUT]
-        self.counts["strangers"] += skipped[STRANGER]
+        if skipped[IN_ORDER] < len(fixes):
+            self.counts["duplicates"] += skipped[DUPLICATE]
+            self.counts["kept_out"] += skipped[KEPT_OUT]
+            self.counts["strangers"] += skipped[STRANGER]
 
     def _change(self, said: Said, kind: Any, received_us: int, seen_us: int, was: tuple[str, ...] = ()) -> Change:
         v, slot = self.vehicles, said.slot

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.detect.arrive import pack_name
-from pipeline.detect.compiled import compiled
+from pipeline.detect.compiled import bare
 from pipeline.detect.tables import Tables
 
 LATER_DEVICES = 1 << 27
@@ -31,7 +31,7 @@ class Names(dict[str, int]):
         return packed
 
 
-@compiled
+@bare
 def look_up(by_place: Any, places: Any, packed: Any) -> int:
     """Fill `packed` from the table of the plan's names; what is not in it yet is -1. Returns how many are; -1 when a place is none."""
     last = len(by_place) - 1

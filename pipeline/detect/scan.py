@@ -26,6 +26,7 @@ from pipeline.detect.form import (
 )
 from pipeline.detect.ground import cell_at, depth, from_centre, metres, roughly
 from pipeline.detect.pairs import find_pair, new_pair
+from pipeline.detect.places import look_up
 from pipeline.detect.rules.areas import REQUIRED, SURE, applies, area_step, concerns, idle, side_of
 from pipeline.detect.rules.crossing import crossing_step, short_step
 from pipeline.detect.rules.deviation import corridor_side, deviation_step
@@ -281,12 +282,18 @@ def forward(
 
 @compiled
 def take(
-    world: Any, stamp: int, packed: Any, vehicle: Any, device: Any, seen: Any, received: Any, lat: Any, lon: Any, seq: Any,
-    body: Any, speed: Any, accuracy: Any, flags: Any, series: Any, fixes: Any, use: Any, out: Any, due: Any,
+    world: Any, stamp: int, by_place: Any, places: Any, packed: Any, vehicle: Any, device: Any, seen: Any, received: Any,
+    lat: Any, lon: Any, seq: Any, body: Any, speed: Any, accuracy: Any, flags: Any,
+    series: Any, fixes: Any, use: Any, out: Any, due: Any,
 ) -> tuple[int, tuple[int, int, int, int]]:  # fmt: skip
-    """Columns of a record become `fixes`, and `use` says what to do with each. Returns how many are out of order; when none is, what
-    `forward` returned: it has been called, for they are to be remembered."""
-    read(packed, vehicle, device, seen, received, lat, lon, seq, body, speed, accuracy, flags, series, fixes)
+    """Columns of a record become `fixes`, and `use` says what to do with each. `by_place`: what `Names` says by `places`, for which there
+    is room in `packed`; without places it is said of the record's names. Returns how many fixes are out of order, -1 when a name is not
+    known yet and nothing was done; when none is, what `forward` returned: it has been called, for they are to be remembered."""
+    if len(places) > 0:
+        if look_up(by_place, places, packed) != 0:
+            return -1, (0, 0, DONE, 0)
+        by_place = packed
+    read(by_place, vehicle, device, seen, received, lat, lon, seq, body, speed, accuracy, flags, series, fixes)
     w = world.held
     v = w.vehicles
     late = triage(v.rows, v.keys, stamp, fixes, use)

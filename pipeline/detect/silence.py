@@ -19,7 +19,7 @@ import shapely
 
 from pipeline.detect.arrive import STRANGER
 from pipeline.detect.blackout import Absence, Blackout
-from pipeline.detect.compiled import compiled
+from pipeline.detect.compiled import bare
 from pipeline.detect.judge import Held, Told, retold
 from pipeline.detect.listening import Clock
 from pipeline.detect.listening import Kept as Ticked
@@ -85,14 +85,14 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Kept).decode
 
 
-@compiled
+@bare
 def _newer(f: Any, row: Any) -> bool:
     if f.seen != row.seen:
         return bool(f.seen > row.seen)
     return bool(f.lon > row.lon or (f.lon == row.lon and f.lat > row.lat))
 
 
-@compiled
+@bare
 def _note(heard: Any, fixes: Any, use: Any, source: int, floor: int, now: int, notes: Any) -> int:
     """Move on what is heard of each device; say of whom more has to be done. Returns how many notes were made."""
     n = 0
@@ -232,7 +232,7 @@ class Silence:
             self._notes = np.zeros(2 * len(fixes), _NOTE)
         n = _note(self._heard, fixes, use, place, self._floor, self._clock.now_us, self._notes)
         self.dirty = True
-        for note in self._notes[:n]:
+        for note in self._notes[:n] if n else ():
             device = int(note["device"])
             f, before = fixes[note["fix"]], note["before"]
             self._touched.add(device)
@@ -285,6 +285,8 @@ class Silence:
         if self._ticked:
             self._ticked = False
             self._touched.update(self._due(), self._pending)
+        elif not self._touched and not self.blackout.settings:
+            return []
         out: list[Change] = []
         for device in sorted(self._touched):
             out += self._differences(device)

@@ -156,7 +156,7 @@ class Vehicles:
 
     def admitted(self, due: int) -> tuple[list[int], list[int]]:
         """Of the last `admit`, which returned `due`: the slots whose keyframes are, and how many fixes were of each use."""
-        return self._found[:due].tolist(), self._tally.tolist()
+        return self._found[:due].tolist() if due else [], self._tally.tolist()
 
     def remember(self, fixes: Array, use: Array) -> None:
         self.make_room(len(fixes))
