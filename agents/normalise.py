@@ -17,7 +17,6 @@ from agents.plans import Plans
 from agents.transport import RAW_RECORDS, on_revoked
 from pipeline.model import topics
 from pipeline.model.wire import (
-    Fixes,
     ObservationBatch,
     RawItem,
     Reject,
@@ -177,9 +176,7 @@ def parts(batch: ObservationBatch) -> list[ObservationBatch]:
     out = []
     for start in range(0, n, MOST_FIXES):
         cut = slice(start, start + MOST_FIXES)
-        f = batch.fixes
-        columns = {name: getattr(f, name)[cut] for name in Fixes.__dataclass_fields__ if name != "names"}
-        out.append(replace(batch, fixes=Fixes(names=f.names, **columns)))
+        out.append(replace(batch, fixes=batch.fixes.part(cut)))
     return out
 
 

@@ -14,7 +14,7 @@ from pipeline.detect.checkpoint import state_bytes
 from pipeline.detect.engine import Engine
 from pipeline.geo.projection import fit
 from pipeline.geo.routes import chainage
-from pipeline.model.wire import COLUMNS, Fixes, ObservationBatch
+from pipeline.model.wire import COLUMNS, Fixes, ObservationBatch, decode_observations, encode_observations
 from pipeline.plan.model import (
     Area,
     AreaRule,
@@ -168,8 +168,13 @@ class Drive:
                 order, place = self.rng.permutation(len(self.ids)), 0
             who = order[place : place + size]
             places = self.places[np.concatenate([who, who + len(self.ids)])]
-            yield ObservationBatch(self.fixes(who), (), "c", "bench", places=places)
+            yield as_read(ObservationBatch(self.fixes(who), (), "c", "bench", places=places))
             place += size
+
+
+def as_read(batch: ObservationBatch) -> ObservationBatch:
+    """As a worker has it, from the bytes of a record."""
+    return decode_observations(encode_observations(batch))
 
 
 @dataclass(frozen=True)

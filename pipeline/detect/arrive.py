@@ -65,21 +65,27 @@ def project(series: Any, tv: Any, lat: float, lon: float) -> tuple[float, float]
 def prepare(columns: Fixes, packed: Any, series: Any) -> Any:
     """Fixes as rows, shape (n,), in the record's order."""
     out = np.empty(len(columns), FIX)
-    read(
-        packed, columns.vehicle, columns.device, columns.seen_at_us, columns.received_at_us, columns.lat, columns.lon,
-        columns.seq, columns.body, columns.speed_mps, columns.accuracy_m, columns.flags, series, out,
-    )  # fmt: skip
+    read(columns.joined(), packed, series, out)
     return out
 
 
 @compiled
-def read(
-    packed: Any, vehicle: Any, device: Any, seen: Any, received: Any, lat: Any, lon: Any, seq: Any, body: Any,
-    speed: Any, accuracy: Any, flags: Any, series: Any, out: Any,
-) -> None:  # fmt: skip
-    """As `prepare`."""
+def read(block: Any, packed: Any, series: Any, out: Any) -> None:
+    """`block`: the columns of wire.COLUMNS, one behind the other."""
+    n = len(out)
+    vehicle = block[: 4 * n].view(np.int32)
+    device = block[4 * n : 8 * n].view(np.int32)
+    seen = block[8 * n : 16 * n].view(np.int64)
+    received = block[16 * n : 24 * n].view(np.int64)
+    lat = block[24 * n : 32 * n].view(np.float64)
+    lon = block[32 * n : 40 * n].view(np.float64)
+    seq = block[40 * n : 48 * n].view(np.int64)
+    body = block[48 * n : 56 * n].view(np.uint64)
+    speed = block[56 * n : 60 * n].view(np.float32)
+    accuracy = block[64 * n : 68 * n].view(np.float32)
+    flags = block[72 * n : 76 * n].view(np.int32)
     tv = np.empty(10)
-    for i in range(len(out)):
+    for i in range(n):
         f = out[i]
         f.slot = np.int32((packed[vehicle[i]] >> 32) - 1)
         d = packed[device[i]]

@@ -55,7 +55,7 @@ Array = npt.NDArray[Any]
 ALARMING = ("sos", "duress")
 PRESSES_KEPT = 10_000
 FEW_NAMES = 4  # looked up as quickly as their places
-NO_PLACES: Array = np.zeros(0, np.int32)
+NO_PLACES: Array = np.frombuffer(b"", np.int32)
 Begun = tuple[int, int, int, int]  # what scan.forward returns
 
 
@@ -186,8 +186,7 @@ class Engine:
 
     def _take(self, batch: ObservationBatch) -> tuple[Array, Array, int, Begun | None]:
         """Its fixes as rows, what is to be done with each, how many came out of order, and, when none did, what the scan said: it has begun."""
-        f = batch.fixes
-        n, names = len(f), len(f.names)
+        n, names, block = len(batch.fixes), len(batch.fixes.names), batch.fixes.joined()
         if len(self._use) < n:
             self._fixes, self._use = np.zeros(2 * n, FIX), np.zeros(2 * n, np.uint8)
         if len(self._places) < names:
@@ -200,9 +199,8 @@ class Engine:
         while True:
             self.vehicles.make_room_to_admit(n)
             late, begun = take(
-                self._world, self._stamp, by_place, places, self._places, f.vehicle, f.device, f.seen_at_us, f.received_at_us,
-                f.lat, f.lon, f.seq, f.body, f.speed_mps, f.accuracy_m, f.flags,
-                self._series, fixes, use, self._out, self.keyframes.due(self.vehicles.count),
+                self._world, self._stamp, by_place, places, self._places, block, self._series, fixes, use, self._out,
+                self.keyframes.due(self.vehicles.count),
             )  # fmt: skip
             if late >= 0:
                 return fixes, use, late, None if late else begun

@@ -282,9 +282,7 @@ def forward(
 
 @compiled
 def take(
-    world: Any, stamp: int, by_place: Any, places: Any, packed: Any, vehicle: Any, device: Any, seen: Any, received: Any,
-    lat: Any, lon: Any, seq: Any, body: Any, speed: Any, accuracy: Any, flags: Any,
-    series: Any, fixes: Any, use: Any, out: Any, due: Any,
+    world: Any, stamp: int, by_place: Any, places: Any, packed: Any, block: Any, series: Any, fixes: Any, use: Any, out: Any, due: Any
 ) -> tuple[int, tuple[int, int, int, int]]:  # fmt: skip
     """Columns of a record become `fixes`, and `use` says what to do with each. `by_place`: what `Names` says by `places`, for which there
     is room in `packed`; without places it is said of the record's names. Returns how many fixes are out of order, -1 when a name is not
@@ -293,7 +291,7 @@ def take(
         if look_up(by_place, places, packed) != 0:
             return -1, (0, 0, DONE, 0)
         by_place = packed
-    read(by_place, vehicle, device, seen, received, lat, lon, seq, body, speed, accuracy, flags, series, fixes)
+    read(block, by_place, series, fixes)
     w = world.held
     v = w.vehicles
     late = triage(v.rows, v.keys, stamp, fixes, use)

@@ -31,7 +31,7 @@ from pipeline.detect.rewind import EVERY_FIXES, behind
 from pipeline.detect.tables import Tables
 from pipeline.detect.tell import account, fold, said_of, still_open
 from pipeline.model.episode import Change
-from pipeline.model.wire import Fixes, ObservationBatch
+from pipeline.model.wire import ObservationBatch
 from pipeline.plan.model import CompiledPlan
 
 Array = npt.NDArray[Any]
@@ -39,9 +39,7 @@ Array = npt.NDArray[Any]
 
 def part_of(batch: ObservationBatch, chosen: Array) -> ObservationBatch:
     """The same record with these of its fixes and nothing else."""
-    f = batch.fixes
-    columns = {name: getattr(f, name)[chosen] for name in Fixes.__dataclass_fields__ if name != "names"}
-    return replace(batch, fixes=Fixes(names=f.names, **columns), others=())
+    return replace(batch, fixes=batch.fixes.part(chosen), others=())
 
 
 class Segment(Engine):

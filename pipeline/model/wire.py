@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -105,7 +106,8 @@ COLUMNS: tuple[tuple[str, str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Fixes:
-    """n fixes as columns, each of shape (n,). `vehicle` and `device` index `names`."""
+    """n fixes as columns, each of shape (n,). `vehicle` and `device` index `names`. `block`: the columns as bytes, one behind the other,
+    as they stand in a record; None when they did not come from one."""
 
     names: tuple[str, ...]
     vehicle: npt.NDArray[np.int32]
@@ -121,9 +123,21 @@ class Fixes:
     accuracy_m: npt.NDArray[np.float32]
     altitude_m: npt.NDArray[np.float32]
     flags: npt.NDArray[np.int32]
+    block: npt.NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.seen_at_us)
+
+    def part(self, chosen: Any) -> Fixes:
+        """Those of its fixes that an index, a slice or a mask chooses."""
+        return Fixes(self.names, **{name: getattr(self, name)[chosen] for name, _ in COLUMNS})
+
+    def joined(self) -> npt.NDArray[np.uint8]:
+        """The columns as bytes, one behind the other; read-only."""
+        if self.block is not None:
+            return self.block
+        parts = [np.ascontiguousarray(getattr(self, name), dtype).tobytes() for name, dtype in COLUMNS]
+        return np.frombuffer(b"".join(parts), np.uint8)
 
     def row(self, i: int) -> Fix:
         def maybe(value: np.float32) -> float | None:
@@ -216,6 +230,7 @@ class ObservationBatch:
 
 
 NO_FIXES = columns([])
+NO_BYTES = np.frombuffer(b"", np.uint8)
 _MAGIC = b"RO"
 _PREFIX = struct.Struct("<2sBxI")  # magic, version, length of the head
 _head_encoder = msgspec.msgpack.Encoder()
@@ -237,9 +252,7 @@ def encode_observations(batch: ObservationBatch) -> bytes:
             batch.copy,
         )
     )
-    parts = [_PREFIX.pack(_MAGIC, OBSERVATIONS_VERSION, len(head)), head]
-    parts += [np.ascontiguousarray(getattr(fixes, name), dtype).tobytes() for name, dtype in COLUMNS]
-    return b"".join(parts)
+    return b"".join((_PREFIX.pack(_MAGIC, OBSERVATIONS_VERSION, len(head)), head, fixes.joined().data))
 
 
 def decode_observations(data: bytes) -> ObservationBatch:
@@ -252,6 +265,7 @@ def decode_observations(data: bytes) -> ObservationBatch:
             )
         offset = _PREFIX.size + head_length
         head = _head_decoder.decode(data[_PREFIX.size : offset])
+        block = np.frombuffer(data, np.uint8, -1, offset) if offset < len(data) else NO_BYTES
         arrays = {}
         for name, dtype in COLUMNS:
             array = np.frombuffer(data, dtype, head.n, offset)
@@ -261,7 +275,7 @@ def decode_observations(data: bytes) -> ObservationBatch:
         raise WireError(f"not an observations record: {error}") from error
     if offset != len(data):
         raise WireError(f"observations record has {len(data) - offset} bytes too many")
-    fixes = Fixes(names=tuple(head.names), **arrays)
+    fixes = Fixes(names=tuple(head.names), **arrays, block=block)
     places = np.frombuffer(head.places, "<i4") if len(head.places) == 4 * len(head.names) > 0 else None
     return ObservationBatch(fixes, tuple(head.others), head.cell, head.plan_hash, head.source, places, head.copy)
 
@@ -296,4 +310,5 @@ class BatchBuilder:
         places = None
         if self.places is not None and fixes.names:
             places = np.array([self.places.get(name, -1) for name in fixes.names], np.int32)
+            places.setflags(write=False)  # as those that a record comes with
         return ObservationBatch(fixes, tuple(self.others), self.cell, self.plan_hash, self.source, places, self.copy)

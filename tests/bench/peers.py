@@ -34,7 +34,7 @@ from pipeline.commands.bench_core import Drive, invented_plan
 from pipeline.detect.engine import Engine
 from pipeline.model import topics
 from pipeline.model.times import from_us
-from pipeline.model.wire import Fixes, ObservationBatch, encode_observations
+from pipeline.model.wire import COLUMNS, Fixes, ObservationBatch, encode_observations
 from pipeline.plan.model import CompiledPlan
 from pipeline.settings import Settings
 from tests.bench.plain_rules import Rules, Vehicle
@@ -76,7 +76,7 @@ def cut(batches: list[ObservationBatch], size: int) -> Iterator[ObservationBatch
             part = slice(start, start + size)
             fixes = whole.fixes
             columns = {
-                name: getattr(fixes, name)[part] for name in Fixes.__dataclass_fields__ if name != "names"
+                name: getattr(fixes, name)[part] for name, _ in COLUMNS
             }  # fmt: skip
             names = fixes.names[start : start + size] + fixes.names[1000 + start : 1000 + start + size]
             n = len(columns["seen_at_us"])
