@@ -13,6 +13,7 @@ from pipeline.model.observation import KEPT_OUT_OF_RULES, Flag
 from pipeline.model.wire import Fixes
 
 DEVICE_BITS, RANK_BITS = 28, 4
+TERMS = 10  # of a series in one variable
 SKIPPED = int(KEPT_OUT_OF_RULES | Flag.BEYOND_HORIZON)
 UNUSED, IN_ORDER, OUT_OF_ORDER, KEPT_OUT, DUPLICATE, STRANGER = 0, 1, 2, 3, 4, 5
 
@@ -26,39 +27,35 @@ def frame(projection: Projection) -> Any:
     """The projection as one array: centre, half spans, then the two series."""
     p = projection
     head = np.array([p.lat0, p.lon0, p.half_lat, p.half_lon])
-    return np.concatenate([head, p.coefficients_x.ravel(), p.coefficients_y.ravel()])
+    pairs = np.stack([p.coefficients_x, p.coefficients_y], axis=-1)
+    assert pairs.shape == (TERMS, TERMS, 2)
+    return np.concatenate([head, pairs.ravel()])
 
 
-@compiled
+@bare
 def project(series: Any, tv: Any, lat: float, lon: float) -> tuple[float, float]:
     """Metres: two Chebyshev series of degree 9, as `Projection.to_xy` evaluates them. `tv`: room for the powers, shape (10,)."""
-    n = len(tv)
     u = (lat - series[0]) / series[2]
     v = (lon - series[1]) / series[3]
     tv[0] = 1.0
     tv[1] = v
-    for j in range(2, n):
+    for j in range(2, TERMS):
         tv[j] = 2.0 * v * tv[j - 1] - tv[j - 2]
     x = 0.0
     y = 0.0
-    before = 1.0
-    now = u
-    for i in range(n):
-        if i == 0:
-            t = 1.0
-        elif i == 1:
-            t = u
-        else:
-            t = 2.0 * u * now - before
-            before = now
-            now = t
+    t = 1.0
+    following = u
+    k = 4
+    for _ in range(TERMS):
         sx = 0.0
         sy = 0.0
-        for j in range(n):
-            sx += series[4 + i * n + j] * tv[j]
-            sy += series[4 + n * n + i * n + j] * tv[j]
+        for j in range(TERMS):
+            sx += series[k] * tv[j]
+            sy += series[k + 1] * tv[j]
+            k += 2
         x += t * sx
         y += t * sy
+        t, following = following, 2.0 * u * following - t
     return x, y
 
 
