@@ -257,6 +257,7 @@ class Site:
         for heard in self.heard[:n]:
             self.step(base.state, heard)
             base.last = heard
+        base.state.due = 0  # deadlines may move until it is gone on from
         del self.heard[:n]
         self.frames[1:] = [f for f in self.frames[1:] if f.last is not None and f.last > base.last]  # type: ignore[operator]
         self.floor_us = floor_us
@@ -269,10 +270,11 @@ class Site:
     # ---- the rules ------------------------------------------------------------------------------------------------------
 
     def step(self, s: State, heard: Heard) -> None:
-        """One reading, in order."""
+        """One reading, in order. It moves no deadlines but those of what it speaks of."""
         at_us = heard.seen_us
         if at_us >= s.due:
             self.advance(s, lambda _: at_us)
+        next_us = s.due
         for rule in self.rules(heard.sensor, heard.what):
             key = f"{rule}|{heard.sensor}|{heard.what}"
             signal = s.signals.get(key)
@@ -294,17 +296,26 @@ class Site:
                     s.open[key] = Stretch(rule, heard.sensor, heard.what, at_us, (heard.sensor,), (heard.what,))
             elif heard.on and not (was_on and heard.what == "door"):  # a door that says again that it is open
                 self._saw(s, key, signal, at_us)
-        s.due = 0
+            for due, *_ in self._dues_of(key, signal):
+                next_us = min(next_us, due)
+            for a, b in self.pairs[heard.sensor] if rule == DISAGREES else ():
+                if (differed := self._differed(s.pairs[f"{a}|{b}"])) is not None:
+                    next_us = min(next_us, differed)
+        s.due = next_us
 
     def advance(self, s: State, limit: Callable[[str], int]) -> None:
         """Whatever time alone does, in order, as far as each source is known."""
         while True:
-            dues = list(self._dues(s))
-            following = [(due, what, key) for due, what, key, source in dues if due <= limit(source)]
-            if not following:
-                s.due = min((due for due, *_ in dues), default=NEVER_US)
+            first: tuple[int, int, str] | None = None
+            next_us = NEVER_US
+            for due, what, key, source in self._dues(s):
+                next_us = min(next_us, due)
+                if (first is None or (due, what, key) < first) and due <= limit(source):
+                    first = due, what, key
+            if first is None:
+                s.due = next_us
                 return
-            due, what, key = min(following)
+            due, what, key = first
             if what == DIFFERED:
                 a, b = key.split("|")
                 s.pairs[key].open = Stretch(DISAGREES, a, b, due, (a, b), ())
@@ -327,24 +338,35 @@ class Site:
 
     def _dues(self, s: State) -> Iterator[tuple[int, int, str, str]]:
         for key, signal in s.signals.items():
-            if not signal.active:
-                continue
-            params = self.settings[signal.rule].params
-            if not signal.on:
-                due = self.clock.awake(signal.source, signal.at_us, int(params["reset_for_us"]))
-                yield due, DEADLINE, key, signal.source
-            elif not signal.resets:
-                due = self.clock.awake(signal.source, signal.at_us, int(params["reset_after_us"]))
-                yield due, DEADLINE, key, signal.source
-            schedule = self.sensors[signal.sensor].schedule
-            # it ends what is held; a door that stands open when it has to be closed begins
-            waits = signal.held_us is not None or (signal.on and signal.what == "door")
-            if schedule is not None and signal.rule == ALARM and signal.what in INTRUSION and waits:
-                yield edge_after(schedule, signal.looked_us), EDGE, key, signal.source
+            if signal.active:
+                yield from self._dues_of(key, signal)
         for name, pair in s.pairs.items():
-            if pair.since_us is not None and pair.open is None:
-                length_us = int(self.settings[DISAGREES].params["for_us"])
-                yield self.clock.awake(pair.source, pair.since_us, length_us), DIFFERED, name, pair.source
+            if (due := self._differed(pair)) is not None:
+                yield due, DIFFERED, name, pair.source
+
+    def _dues_of(self, key: str, signal: Signal) -> Iterator[tuple[int, int, str, str]]:
+        if not signal.active:
+            return
+        params = self.settings[signal.rule].params
+        if not signal.on:
+            due = self.clock.awake(signal.source, signal.at_us, int(params["reset_for_us"]))
+            yield due, DEADLINE, key, signal.source
+        elif not signal.resets:
+            due = self.clock.awake(signal.source, signal.at_us, int(params["reset_after_us"]))
+            yield due, DEADLINE, key, signal.source
+        if signal.rule != ALARM or signal.what not in INTRUSION:
+            return
+        schedule = self.sensors[signal.sensor].schedule
+        # it ends what is held; a door that stands open when it has to be closed begins
+        waits = signal.held_us is not None or (signal.on and signal.what == "door")
+        if schedule is not None and waits:
+            yield edge_after(schedule, signal.looked_us), EDGE, key, signal.source
+
+    def _differed(self, pair: Pair) -> int | None:
+        """When two will have disagreed for so long that it is told; None: they agree, or it is."""
+        if pair.since_us is None or pair.open is not None:
+            return None
+        return self.clock.awake(pair.source, pair.since_us, int(self.settings[DISAGREES].params["for_us"]))
 
     def _saw(self, s: State, key: str, signal: Signal, at_us: int) -> None:
         """Somebody was seen: alone a reason to look, with others, or where one is enough, an intrusion."""
