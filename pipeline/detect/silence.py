@@ -211,7 +211,7 @@ class Silence:
         self._pending: set[int] = set()
         self._coverless = [a.polygon for a in plan.areas if a.kind in COVERLESS]
         self._parking = [a for a in plan.areas if a.kind in PARKING]
-        self._places: dict[tuple[str, float, float], _At] = {}
+        self._places: dict[tuple[str, float, float], _At] = tables.heard_at
         self._notes: Array = np.zeros(0, _NOTE)
 
     # ---- taking in ------------------------------------------------------------------------------------------------------
@@ -232,24 +232,18 @@ class Silence:
             self._notes = np.zeros(2 * len(fixes), _NOTE)
         n = _note(self._heard, fixes, use, place, self._floor, self._clock.now_us, self._notes)
         self.dirty = True
-        for note in self._notes[:n] if n else ():
-            device = int(note["device"])
-            f, before = fixes[note["fix"]], note["before"]
+        if not n:
+            return
+        received, pauses = fixes["received"], self._heard["pauses"]
+        for device, what, fix, (_, last, seen, _, lat, lon, by, *_) in self._notes[:n].tolist():
             self._touched.add(device)
-            if note["what"] == PAUSED:
-                pause = Pause(
-                    int(before["last"]),
-                    int(f["received"]),
-                    int(before["seen"]),
-                    float(before["lat"]),
-                    float(before["lon"]),
-                    self._sources[before["source"]],
-                )
+            if what == PAUSED:
+                pause = Pause(last, received.item(fix), seen, lat, lon, self._sources[by])
                 bisect.insort(self._pauses.setdefault(device, []), pause)
-            elif note["what"] == LATE:
-                at = Pause(int(f["received"]), 0, int(f["seen"]), float(f["lat"]), float(f["lon"]), source)
-                self._part(device, at)
-            self._heard[device]["pauses"] = len(self._pauses.get(device, ()))
+            elif what == LATE:
+                seen, lat, lon = (fixes[name].item(fix) for name in ("seen", "lat", "lon"))
+                self._part(device, Pause(received.item(fix), 0, seen, lat, lon, source))
+            pauses[device] = len(self._pauses.get(device, ()))
 
     def _part(self, device: int, at: Pause) -> None:
         """A live fix that arrives after younger ones; `at` is the pause that would begin with it."""
@@ -352,10 +346,11 @@ class Silence:
                 yield deadline, pause, pause.to_us
             else:
                 self._pending.add(device)  # its fix came before the Tick that knows
-        if row["last"]:
-            source = self._sources[row["source"]]
+        _, last, seen, _, lat, lon, by, *_ = row.item()
+        if last:
+            source = self._sources[by]
             now_us = self._clock.time(source)
-            pause = Pause(int(row["last"]), now_us, int(row["seen"]), float(row["lat"]), float(row["lon"]), source)
+            pause = Pause(last, now_us, seen, lat, lon, source)
             deadline = self._deadline(watched, pause, within_us)
             if deadline is not None and deadline <= now_us:
                 yield deadline, pause, None

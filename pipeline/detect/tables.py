@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -139,6 +139,8 @@ class Tables:
     off_modes: tuple[Mode, ...]  # by vehicle; then as a vehicle is judged where another region is responsible
     stop_modes: tuple[Mode, ...]  # by vehicle
     most_legs: int
+    heard_at: dict[tuple[str, float, float], Any] = field(default_factory=dict, compare=False)
+    """What silence means where a device was heard: reckoned once for all engines of the plan, whichever needs it first."""
 
 
 def severity_code(severity: Severity) -> int:
