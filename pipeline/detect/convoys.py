@@ -310,7 +310,7 @@ class Marching:
         """Late fixes of one member; positions are new behind the last one that stands before all of them."""
         n = int(self.counts[m])
         before = self.points[m, :n].copy()
-        together = _first_of_each(np.concatenate([before, new]))
+        together = _first_of_each(np.concatenate([before, new], dtype=POINT))
         self._room(len(together))
         k = min(n, len(together))
         differs = np.zeros(k, bool)
@@ -478,8 +478,9 @@ class Marching:
         kept.bases = {r.name: self.frames[k, 0].tobytes() for k, r in enumerate(march.relations)}
         return kept
 
-    def restore(self, kept: Iterable[KeptMarch], devices: Iterable[dict[int, tuple[int, int]]], plan_hash: str) -> None:
-        """Begin with what these checkpoints say, the oldest first. `devices`: of each, what its devices are now: place and rank."""
+    def restore(self, kept: Iterable[KeptMarch], devices: Iterable[Array], plan_hash: str) -> None:
+        """Begin with what these checkpoints say, the oldest first. `devices`: of each, what its devices are now: place and rank,
+        shape (devices, 2); place -1: there is no such device any more."""
         parts: dict[str, list[Array]] = {}
         last = KeptMarch(plan_hash, 0)
         for one, named in zip(kept, devices, strict=True):
@@ -487,7 +488,7 @@ class Marching:
             for vehicle, packed in one.points.items():
                 parts.setdefault(vehicle, []).append(_unpack(packed, named))
         for m, vehicle in enumerate(self.march.members):
-            mine = _first_of_each(np.concatenate(parts.get(vehicle) or [np.zeros(0, POINT)]))
+            mine = _first_of_each(np.concatenate(parts.get(vehicle) or [np.zeros(0, POINT)], dtype=POINT))
             start = 0
             if vehicle in last.anchors:
                 anchor = np.frombuffer(last.anchors[vehicle], POINT)[0]
@@ -535,6 +536,7 @@ class Convoys:
         self.marches = {
             m.movement.id: Marching(m, tables, road, series) for m in marches(plan) if cells is None or m.cell in cells
         }
+        self._first_end_us = min((m.march.ends_us for m in self.marches.values()), default=EVER)
         self.on = bool(self.marches)
         self.dirty = False
         self._devices = sorted(tables.device_place, key=lambda d: tables.device_place[d][0]) if self.on else []
@@ -593,7 +595,7 @@ class Convoys:
             self._fed[name].judge()
             if self._fed[name].touched:
                 out += self._fed[name].differences(self._now_us, self._received_us, self._seen_us, self.plan)
-        if self._ticked or self._fed:
+        if (self._ticked or self._fed) and self._now_us >= self._first_end_us:
             for _, marching in sorted(self.marches.items()):
                 if marching.march.ends_us <= self._now_us and marching.open:
                     out += marching.differences(self._now_us, self._now_us, self._now_us, self.plan)
@@ -643,8 +645,8 @@ class Convoys:
     def _restored(self) -> None:
         for name, parts in self._kept.items():
             devices = [
-                {i: self._ranked[d] for i, d in enumerate(names) if d in self._ranked} for _, names in parts
-            ]  # fmt: skip
+                np.array([self._ranked.get(d, (-1, 0)) for d in names], np.int64).reshape(-1, 2) for _, names in parts
+            ]
             self.marches[name].restore([march for march, _ in parts], devices, self.plan.hash)
             self._fed[name] = self.marches[name]
         self._kept.clear()
@@ -660,17 +662,20 @@ def _open(told: Iterable[Episode]) -> bool:
 
 
 def _differs(a: Array, b: Array) -> Array:
-    found: Array = (a != b) & ~((a != a) & (b != b))  # NaN is NaN
-    return found
+    found: Array = a != b
+    return found & ~((a != a) & (b != b)) if a.dtype.kind == "f" else found  # NaN is NaN
 
 
 def _first_of_each(points: Array) -> Array:
     """In the total order, and of each device the first of every cell of the grid; what a checkpoint has before what it has not."""
     order = np.lexsort((-points["kept"], points["body"], points["seq"], points["device"], points["seen"]))
     points = points[order]
-    cells = np.column_stack([points["device"], points["seen"] // GRID_US])
-    _, first = np.unique(cells, axis=0, return_index=True)
-    return points[np.sort(first)]
+    device, cell = points["device"], points["seen"] // GRID_US
+    order = np.lexsort((cell, device))  # stable: of a cell the first comes first
+    device, cell = device[order], cell[order]
+    first = np.ones(len(order), bool)
+    first[1:] = (device[1:] != device[:-1]) | (cell[1:] != cell[:-1])
+    return points[np.sort(order[first])]
 
 
 def _pack(points: Array) -> bytes:
@@ -679,12 +684,16 @@ def _pack(points: Array) -> bytes:
     for name in RAW:
         column = np.ascontiguousarray(points[name])
         whole = column.view(f"u{column.itemsize}")
-        parts.append(np.diff(whole, prepend=whole.dtype.type(0)).tobytes() if name != "body" else whole.tobytes())
+        if name != "body":
+            steps = whole.copy()
+            steps[1:] -= whole[:-1]
+            whole = steps
+        parts.append(whole.tobytes())
     return zlib.compress(b"".join(parts), 1)
 
 
-def _unpack(packed: bytes, devices: dict[int, tuple[int, int]]) -> Array:
-    """Points of the devices that there still are."""
+def _unpack(packed: bytes, devices: Array) -> Array:
+    """Points of the devices that there still are, by what `devices` says of each: place and rank."""
     data = zlib.decompress(packed)
     n, at = int.from_bytes(data[:4], "little"), 4
     out = np.zeros(n, POINT)
@@ -693,13 +702,7 @@ def _unpack(packed: bytes, devices: dict[int, tuple[int, int]]) -> Array:
         whole = np.frombuffer(data, f"u{kind.itemsize}", n, at)
         at += n * kind.itemsize
         out[name] = (whole if name == "body" else np.cumsum(whole, dtype=whole.dtype)).view(kind)
-    known = np.isin(out["device"], list(devices))
-    out = out[known]
-    for i, (place, rank) in devices.items():
-        mine = out["device"] == i
-        if mine.any():
-            out["rank"][mine] = rank
-            out["device"][mine] = ~place  # not to be taken for one that is still to be named
-    out["device"] = ~out["device"]
+    now = devices[out["device"]]
+    out["device"], out["rank"] = now[:, 0], now[:, 1]
     out["kept"] = 1
-    return out
+    return out if now[:, 0].min(initial=0) >= 0 else out[now[:, 0] >= 0]
