@@ -29,7 +29,7 @@ def hand_over(before: Segment, after: Segment, history: History, from_us: int) -
         if isinstance(new, Sensors):
             new.disown()  # what has no rule any more ends with the stretch of the version before
     if after.convoys.on:
-        rows = np.concatenate([np.zeros(0, FIX), *_members(after, history, from_us)])
+        rows = np.concatenate([np.zeros(0, FIX), *_members(after, history, from_us)], dtype=FIX)
         rows = rows[np.argsort(rows["seen"], kind="stable")]
         after.convoys.take(NOTHING, rows, np.ones(len(rows), np.uint8))
     told = list(told_beside(after))

@@ -39,7 +39,17 @@ Array = npt.NDArray[Any]
 
 def part_of(batch: ObservationBatch, chosen: Array) -> ObservationBatch:
     """The same record with these of its fixes and nothing else."""
+    if chosen.all():
+        return replace(batch, others=())
     return replace(batch, fixes=batch.fixes.part(chosen), others=())
+
+
+def use_of(fixes: Array) -> Array:
+    """What the rules beside the scan think of each, in whatever order they come."""
+    use = np.full(len(fixes), IN_ORDER, np.uint8)
+    use[fixes["flags"] & SKIPPED != 0] = KEPT_OUT
+    use[fixes["slot"] < 0] = STRANGER
+    return use
 
 
 class Segment(Engine):
@@ -63,12 +73,10 @@ class Segment(Engine):
 
     # ---- fixes within the stretch ---------------------------------------------------------------------------------------
 
-    def rows_of(self, batch: ObservationBatch) -> tuple[Array, Array]:
-        """Its fixes as rows, and for the rules beside the scan what to think of each."""
-        fixes = prepare(batch.fixes, self._packed(batch), self._series)
-        use = np.where(fixes["flags"] & SKIPPED, KEPT_OUT, IN_ORDER).astype(np.uint8)
-        use[fixes["slot"] < 0] = STRANGER
-        return fixes, use
+    def rows(self, batch: ObservationBatch) -> Array:
+        """Its fixes, shape (n,), of `FIX`."""
+        found: Array = prepare(batch.fixes, self._packed(batch), self._series)
+        return found
 
     def look(self, fixes: Array) -> tuple[Array, int]:
         """What is to be done with each, and how many came out of order. Raises NeedHistoryError; changes nothing."""
@@ -267,7 +275,7 @@ class Segment(Engine):
             tail, packed = kept, self.bases.get(self.vehicle_of(slot))
         else:
             tail = kept[behind(kept, at, packed) :]
-        before = fold(self._play(slot, packed, np.concatenate([tail, gone])))
+        before = fold(self._play(slot, packed, np.concatenate([tail, gone], dtype=FIX)))
         self.keyframes.drop_after(slot, at_us)
         after = fold(self._play(slot, packed, tail))
         v.replace_history(slot, kept)

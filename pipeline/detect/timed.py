@@ -20,9 +20,10 @@ from pipeline.detect.arrive import STRANGER
 from pipeline.detect.beside import hand_over, told_beside
 from pipeline.detect.carry import Carrier
 from pipeline.detect.engine import NeedHistoryError
+from pipeline.detect.form import FIX
 from pipeline.detect.judge import differences
 from pipeline.detect.layers import Key, Layer, episodes, is_scanned, judged, key_of, scanned
-from pipeline.detect.segment import Segment, part_of
+from pipeline.detect.segment import Segment, part_of, use_of
 from pipeline.detect.tables import Tables, build_tables
 from pipeline.model.episode import Change, Episode
 from pipeline.model.observation import Order, Tick
@@ -163,10 +164,12 @@ class Timed:
         changes = self.live[-1]._presses(batch)
         touched: set[Key] = set()
         names: dict[str, int] = {}
-        for place, chosen in parts:
+        whole: dict[int, Array] = {}
+        for place, part, known in parts:
             segment = self._segment(place)
-            part = part_of(batch, chosen)
-            fixes, _ = segment.rows_of(part)
+            fixes = segment.rows(part) if known is None else known
+            if len(fixes) == len(batch.fixes):
+                whole[place] = fixes
             for name in self._vehicles(part):
                 touched |= self._bring(name, place, segment)
                 names[name] = min(place, names.get(name, place))
@@ -176,16 +179,16 @@ class Timed:
         for name, place in names.items():
             touched |= self._go_on(name, place)
         touched |= self._pass_time()
-        touched |= self._judge(batch)
+        touched |= self._judge(batch, whole)
         return changes + self._publish(touched)
 
     @staticmethod
     def _vehicles(batch: ObservationBatch) -> list[str]:
         return [batch.fixes.names[i] for i in np.unique(batch.fixes.vehicle).tolist()]
 
-    def _require(self, batch: ObservationBatch, timeline: Timeline) -> list[tuple[int, Array]]:
-        """The versions in which its fixes were seen, and which of them. Raises NeedHistoryError."""
-        parts: list[tuple[int, Array]] = []
+    def _require(self, batch: ObservationBatch, timeline: Timeline) -> list[tuple[int, ObservationBatch, Array | None]]:
+        """The versions in which its fixes were seen, which of them, and as rows where there is an engine. Raises NeedHistoryError."""
+        parts: list[tuple[int, ObservationBatch, Array | None]] = []
         if timeline is self.timeline:
             self._require_convoys_of_new(batch)
         if not len(batch.fixes) or batch.copy:
@@ -199,12 +202,14 @@ class Timed:
             if place < self._gone:
                 self.counts["kept_out"] += int(np.count_nonzero(chosen))
                 continue
-            parts.append((place, chosen))
+            part = part_of(batch, chosen)
             segment = self.segments[place] if same else None
             if segment is None:
+                parts.append((place, part, None))
                 continue
-            part = part_of(batch, chosen)
-            segment.look(segment.rows_of(part)[0])
+            fixes = segment.rows(part)
+            parts.append((place, part, fixes))
+            segment.look(fixes)
             for name in self._vehicles(part):
                 for later in self.segments[place + 1 :]:
                     if later is not None:
@@ -338,7 +343,8 @@ class Timed:
 
     # ---- the rules beside the scan ------------------------------------------------------------------------------------------
 
-    def _judge(self, batch: ObservationBatch) -> set[Key]:
+    def _judge(self, batch: ObservationBatch, whole: Mapping[int, Array]) -> set[Key]:
+        """`whole`: by version, all its fixes as rows, where that is known."""
         touched: set[Key] = set()
         first_us = int(batch.fixes.seen_at_us.min()) if len(batch.fixes) else EVER_US
         for placed in batch.others:
@@ -349,7 +355,9 @@ class Timed:
                 continue
             fixes = use = None
             if len(batch.fixes):
-                fixes, use = segment.rows_of(batch)
+                fixes = whole.get(place)
+                fixes = segment.rows(batch) if fixes is None else fixes
+                use = use_of(fixes)
                 if not (use != STRANGER).any() and not batch.others:
                     continue
             touched |= self._hear(place, segment.judge(batch, fixes, use))
@@ -575,7 +583,8 @@ class Timed:
                     continue
                 touched |= self._bring(name, place, segment)
                 segment.add_vehicle(name)
-                rows = np.concatenate([segment.adopt(f[self._within(f, place)], source, name) for source, f in parts])
+                mine = [segment.adopt(f[self._within(f, place)], source, name) for source, f in parts]
+                rows = np.concatenate(mine, dtype=FIX) if len(mine) > 1 else mine[0]
                 rows = rows[np.lexsort((rows["body"], rows["seq"], rows["device"], rows["seen"]))]
                 use, late = segment.look(rows)
                 touched |= self._hear(place, segment.scan_fixes(rows, use, late))
