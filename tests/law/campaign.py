@@ -25,7 +25,7 @@ from pipeline.model.episode import Ledger
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROGRESS = ROOT / "var" / "law-campaign.json"
 SEEDS, PERMUTATIONS, KILLS = 100_000, 1_000, 1_000
-SEEDS_IN_PIECE = 200
+SEEDS_IN_PIECE = 160  # a world of two cells has so many in a row: no two processes play it
 SAVE_EVERY_S = 10.0
 
 

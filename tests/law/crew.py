@@ -259,17 +259,21 @@ class Remembered:
                 one.known.clear()
 
 
-def _tables_like(plan: CompiledPlan, _like: Tables | None = None) -> Tables:
-    found: Tables = tables_of(plan)
+def _tables_like(plan: CompiledPlan, like: Tables | None = None) -> Tables:
+    found: Tables = tables_of((plan, like))
     return found
 
 
-def _hash_of(plan: CompiledPlan) -> str:
-    return plan.hash
+def _build(of: CompiledPlan | tuple[CompiledPlan, Tables | None]) -> Tables:
+    return build_tables(*of) if isinstance(of, tuple) else build_tables(of)
+
+
+def _hash_of(of: CompiledPlan | tuple[CompiledPlan, Tables | None]) -> str:
+    return of[0].hash if isinstance(of, tuple) else of.hash
 
 
 _marches = Remembered(marches, _hash_of)
-tables_of = Remembered(build_tables, _hash_of)
+tables_of = Remembered(_build, _hash_of)
 read_raw = Remembered(decode_raw, bytes)
 written = Remembered(encode_observations, id)
 read = Remembered(decode_observations, bytes)
