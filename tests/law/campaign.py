@@ -207,7 +207,8 @@ def campaign(permutations: int, kill_count: int, seed_count: int, processes: int
     from tests.law.simulate import simulate
     from tests.law.test_worlds import KILLS_OF_WORLD
 
-    os.environ["PYTHONHASHSEED"] = "0"  # of the processes: a seed that fails does so again, sets of partitions in the same order
+    # of the processes: sets of partitions in one order, so that a seed that fails does so again
+    os.environ["PYTHONHASHSEED"] = "0"
     if anew:
         PROGRESS.unlink(missing_ok=True)
     simulate(1)
