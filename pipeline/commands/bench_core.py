@@ -12,6 +12,8 @@ import shapely
 
 from pipeline.detect.checkpoint import state_bytes
 from pipeline.detect.engine import Engine
+from pipeline.detect.tables import build_tables
+from pipeline.detect.warm import warm_up
 from pipeline.geo.projection import fit
 from pipeline.geo.routes import chainage
 from pipeline.model.wire import COLUMNS, Fixes, ObservationBatch, decode_observations, encode_observations
@@ -196,6 +198,7 @@ def timed(engine: Engine, batches: list[ObservationBatch]) -> Timing:
 def measure_core(seed: int = 1, vehicles: int = 10_000, quick: bool = False) -> Iterator[Row]:
     """The rows of `rahdar bench core`, the headline first, each as soon as it is known."""
     plan = invented_plan(vehicles, 1000, 20, seed)
+    warm_up(plan, build_tables(plan))
     engine, drive = Engine(plan, 6 * 3600 * 1_000_000), Drive(plan, seed)
     for batch in drive.batches(1000, 30):
         engine.feed(batch)
