@@ -39,10 +39,17 @@ def bench() -> None:
 @click.option("--vehicles", type=click.IntRange(min=1), default=10_000, show_default=True)
 @click.option("--quick", is_flag=True, help="A fifth of the records: for a first look.")
 def core(as_json: bool, seed: int, vehicles: int, quick: bool) -> None:
-    """Detect's engine alone, in CPU time of one thread."""
+    """Detect's engine alone, in CPU time of one thread; in full also by the number of areas and vehicles and the size of records."""
     from pipeline.commands.bench_core import measure_core
 
     _show(measure_core(seed, vehicles, quick), as_json)
+    if not quick:
+        from pipeline.commands.bench_grid import DiffersError, measure_grid
+
+        try:
+            _show(measure_grid(seed), as_json)
+        except DiffersError as error:
+            raise click.ClickException(str(error)) from error
 
 
 @bench.command()

@@ -168,10 +168,13 @@ class Drive:
         for _ in range(count):
             if place + size > len(order):
                 order, place = self.rng.permutation(len(self.ids)), 0
-            who = order[place : place + size]
-            places = self.places[np.concatenate([who, who + len(self.ids)])]
-            yield as_read(ObservationBatch(self.fixes(who), (), "c", "bench", places=places))
+            yield as_read(self.record(order[place : place + size]))
             place += size
+
+    def record(self, who: npt.NDArray[np.int64]) -> ObservationBatch:
+        """The next fix of each of these vehicles."""
+        places = self.places[np.concatenate([who, who + len(self.ids)])]
+        return ObservationBatch(self.fixes(who), (), "c", "bench", places=places)
 
 
 def as_read(batch: ObservationBatch) -> ObservationBatch:

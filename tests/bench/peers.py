@@ -17,7 +17,6 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -31,10 +30,11 @@ from agents.detect import detect_stage
 from agents.transport import RAW_RECORDS, declare_topics, make_app
 from pipeline.clock import WallClock
 from pipeline.commands.bench_core import Drive, invented_plan
+from pipeline.commands.bench_grid import cut
 from pipeline.detect.engine import Engine
 from pipeline.model import topics
 from pipeline.model.times import from_us
-from pipeline.model.wire import COLUMNS, Fixes, ObservationBatch, encode_observations
+from pipeline.model.wire import ObservationBatch, encode_observations
 from pipeline.plan.model import CompiledPlan
 from pipeline.settings import Settings
 from tests.bench.plain_rules import Rules, Vehicle
@@ -70,28 +70,13 @@ def world(fixes: int) -> type_world:
     return plan, list(Drive(plan, SEED).batches(1000, fixes // 1000))
 
 
-def cut(batches: list[ObservationBatch], size: int) -> Iterator[ObservationBatch]:
-    for whole in batches:
-        for start in range(0, len(whole.fixes), size):
-            part = slice(start, start + size)
-            fixes = whole.fixes
-            columns = {
-                name: getattr(fixes, name)[part] for name, _ in COLUMNS
-            }  # fmt: skip
-            names = fixes.names[start : start + size] + fixes.names[1000 + start : 1000 + start + size]
-            n = len(columns["seen_at_us"])
-            columns["vehicle"] = np.arange(n, dtype=np.int32)
-            columns["device"] = np.arange(n, 2 * n, dtype=np.int32)
-            yield ObservationBatch(Fixes(names, **columns), (), "c", "bench")
-
-
 def begins(changes: list[Any]) -> Counter[str]:
     return Counter(c.episode.rule for c in changes if c.kind == "begin")
 
 
 def engine(world: type_world, size: int) -> Result:
     plan, batches = world
-    parts = list(cut(batches, size))
+    parts = [part for whole in batches for part in cut(whole, size)]
     Engine(plan, 6 * HOUR_US).feed(parts[0])  # compiled, and warm
     engine = Engine(plan, 6 * HOUR_US)
     began = time.process_time()
