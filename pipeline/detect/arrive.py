@@ -66,6 +66,14 @@ def prepare(columns: Fixes, packed: Any, series: Any) -> Any:
     return out
 
 
+def use_of(fixes: Any) -> Any:
+    """What to do with each fix where order does not matter: shape (n,), IN_ORDER, KEPT_OUT or STRANGER."""
+    use = np.full(len(fixes), IN_ORDER, np.uint8)
+    use[fixes["flags"] & SKIPPED != 0] = KEPT_OUT
+    use[fixes["slot"] < 0] = STRANGER
+    return use
+
+
 @compiled
 def read(block: Any, packed: Any, series: Any, out: Any) -> None:
     """`block`: the columns of wire.COLUMNS, one behind the other."""

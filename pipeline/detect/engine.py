@@ -18,10 +18,10 @@ from pipeline.detect.arrive import (
     IN_ORDER,
     KEPT_OUT,
     OUT_OF_ORDER,
-    SKIPPED,
     STRANGER,
     frame,
     prepare,
+    use_of,
 )
 from pipeline.detect.clocks import Clocks
 from pipeline.detect.convoys import Convoys
@@ -139,11 +139,15 @@ class Engine:
     def vehicle_of(self, slot: int) -> str:
         return self.tables.vehicle_ids[int(self.vehicles.rows["vehicle"][slot])]
 
+    def _places_of(self, batch: ObservationBatch) -> Array:
+        """Of the record's names, in this plan; none: they have to be looked up."""
+        few = len(batch.fixes.names) < FEW_NAMES
+        return NO_PLACES if batch.places is None or few or batch.plan_hash != self.plan.hash else batch.places
+
     def _packed(self, batch: ObservationBatch) -> Array:
         """What `Names` says of the record's names, shape (names,); by their places in the plan where the record has them."""
-        names = batch.fixes.names
-        places = batch.places
-        if places is None or len(names) < FEW_NAMES or batch.plan_hash != self.plan.hash:
+        names, places = batch.fixes.names, self._places_of(batch)
+        if not len(places):
             return self._packed_by_name(names)
         packed: Array = np.empty(len(names), np.int64)
         unknown = look_up(self._by_place, places, packed)
@@ -192,9 +196,9 @@ class Engine:
         if len(self._places) < names:
             self._places = np.zeros(2 * names, np.int64)
         fixes, use = self._fixes[:n], self._use[:n]
-        by_place, places = self._by_place, batch.places
-        if places is None or names < FEW_NAMES or batch.plan_hash != self.plan.hash:
-            by_place, places = self._packed(batch), NO_PLACES
+        by_place, places = self._by_place, self._places_of(batch)
+        if not len(places):
+            by_place = self._packed_by_name(batch.fixes.names)
         self._stamp += 1
         while True:
             self.vehicles.make_room_to_admit(n)
@@ -217,8 +221,7 @@ class Engine:
         fixes = use = None
         if len(batch.fixes):
             fixes = prepare(batch.fixes, self._packed(batch), self._series)
-            use = np.where(fixes["flags"] & SKIPPED, KEPT_OUT, IN_ORDER).astype(np.uint8)
-            use[fixes["slot"] < 0] = STRANGER
+            use = use_of(fixes)
         self.convoys.take(batch, fixes, use)
         return self.convoys.changes()
 
@@ -308,7 +311,7 @@ class Engine:
         for batch in batches:
             if len(batch.fixes) and not batch.copy:
                 fixes = prepare(batch.fixes, self._packed(batch), self._series)
-                parts.append(fixes[(fixes["slot"] >= 0) & (fixes["flags"] & SKIPPED == 0)])
+                parts.append(fixes[use_of(fixes) == IN_ORDER])
         if parts:
             loaded = np.concatenate(parts)
             for slot in np.unique(loaded["slot"]):

@@ -267,6 +267,15 @@ def scan(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, use: Any, start:
     return len(fixes), n, DONE
 
 
+@bare
+def _scan_and_admit(
+    plan: Any, v: Any, fixes: Any, use: Any, start: int, out: Any, admits: bool, due: Any
+) -> tuple[int, int, int, int]:
+    start, n, why = scan(plan, v.rows, v.pairs, v.legs, fixes, use, start, out)
+    frames = admit(v, due, fixes, use) if admits and why == DONE else 0
+    return start, n, why, frames
+
+
 @compiled
 def forward(
     world: Any, fixes: Any, use: Any, start: int, out: Any, admits: bool, due: Any
@@ -274,10 +283,7 @@ def forward(
     """As `scan`, in the plan and on the vehicles of a boxed `World`. When it is through and `admits`, the fixes are remembered; the last
     of what it returns is what `admit` does, else 0."""
     w = world.held
-    v = w.vehicles
-    start, n, why = scan(w.plan, v.rows, v.pairs, v.legs, fixes, use, start, out)
-    frames = admit(v, due, fixes, use) if admits and why == DONE else 0
-    return start, n, why, frames
+    return _scan_and_admit(w.plan, w.vehicles, fixes, use, start, out, admits, due)
 
 
 @compiled
@@ -297,9 +303,7 @@ def take(
     late = triage(v.rows, v.keys, stamp, fixes, use)
     if late:
         return late, (0, 0, DONE, 0)
-    start, n, why = scan(w.plan, v.rows, v.pairs, v.legs, fixes, use, 0, out)
-    frames = admit(v, due, fixes, use) if why == DONE else 0
-    return 0, (start, n, why, frames)
+    return 0, _scan_and_admit(w.plan, v, fixes, use, 0, out, True, due)
 
 
 __all__ = ["DONE", "IN", "OUT_FULL", "PAIRS_FULL", "UNSURE", "forward", "scan", "take"]

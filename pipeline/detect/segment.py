@@ -15,12 +15,8 @@ import numpy.typing as npt
 
 from pipeline.detect.arrive import (
     DEVICE_BITS,
-    IN_ORDER,
-    KEPT_OUT,
     OUT_OF_ORDER,
     RANK_BITS,
-    SKIPPED,
-    STRANGER,
     prepare,
     project,
     triage,
@@ -42,14 +38,6 @@ def part_of(batch: ObservationBatch, chosen: Array) -> ObservationBatch:
     if chosen.all():
         return replace(batch, others=())
     return replace(batch, fixes=batch.fixes.part(chosen), others=())
-
-
-def use_of(fixes: Array) -> Array:
-    """What the rules beside the scan think of each, in whatever order they come."""
-    use = np.full(len(fixes), IN_ORDER, np.uint8)
-    use[fixes["flags"] & SKIPPED != 0] = KEPT_OUT
-    use[fixes["slot"] < 0] = STRANGER
-    return use
 
 
 class Segment(Engine):

@@ -16,14 +16,14 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.detect.arrive import STRANGER
+from pipeline.detect.arrive import STRANGER, use_of
 from pipeline.detect.beside import hand_over, told_beside
 from pipeline.detect.carry import Carrier
 from pipeline.detect.engine import NeedHistoryError
 from pipeline.detect.form import FIX
 from pipeline.detect.judge import differences
 from pipeline.detect.layers import Key, Layer, episodes, is_scanned, judged, key_of, scanned
-from pipeline.detect.segment import Segment, part_of, use_of
+from pipeline.detect.segment import Segment, part_of
 from pipeline.detect.tables import Tables, build_tables
 from pipeline.model.episode import Change, Episode
 from pipeline.model.observation import Order, Tick
