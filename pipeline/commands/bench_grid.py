@@ -10,6 +10,7 @@ import numpy as np
 
 from pipeline.commands.bench_core import Drive, Row, Timing, as_read, best, invented_plan, timed
 from pipeline.detect.engine import Engine
+from pipeline.detect.tables import Tables, build_tables
 from pipeline.model.episode import Ledger
 from pipeline.model.wire import ObservationBatch
 from pipeline.plan.model import CompiledPlan
@@ -42,6 +43,7 @@ def cut(batch: ObservationBatch, size: int) -> Iterator[ObservationBatch]:
 @dataclass(frozen=True)
 class World:
     plan: CompiledPlan
+    tables: Tables
     before: list[ObservationBatch]
     """By these its vehicles are known, and on their way."""
     measured: list[ObservationBatch]
@@ -52,18 +54,23 @@ def world(seed: int, vehicles: int, areas: int, records: int) -> World:
     plan = invented_plan(vehicles, areas, 20, seed)
     drive = Drive(plan, seed)
     of = min(USUAL, vehicles)
-    return World(plan, list(drive.batches(of, 2 * -(-vehicles // of))), list(drive.batches(of, records * USUAL // of)))
+    return World(
+        plan,
+        build_tables(plan),
+        list(drive.batches(of, 2 * -(-vehicles // of))),
+        list(drive.batches(of, records * USUAL // of)),
+    )
 
 
 def ledger_of(world: World, batches: Iterable[ObservationBatch]) -> Ledger:
-    engine, ledger = Engine(world.plan, HORIZON_US), Ledger()
+    engine, ledger = Engine(world.plan, HORIZON_US, world.tables), Ledger()
     for batch in (*world.before, *batches):
         ledger.apply(engine.feed(batch))
     return ledger
 
 
 def measured(world: World, batches: list[ObservationBatch]) -> Timing:
-    engine = Engine(world.plan, HORIZON_US)
+    engine = Engine(world.plan, HORIZON_US, world.tables)
     for batch in world.before:
         engine.feed(batch)
     return timed(engine, batches)
@@ -95,7 +102,7 @@ def measure_grid(seed: int = 1, records: int = 50, repetitions: int = 3) -> Iter
         for _ in range(2) for g in groups[: records * 20].tolist()
     ]  # fmt: skip
     half = len(sixes) // 2
-    cells = World(one.plan, sixes[:half], sixes[half:])
+    cells = World(one.plan, one.tables, sixes[:half], sixes[half:])
     t = best([measured(cells, cells.measured) for _ in range(repetitions)])
     yield row(
         "cells_of_6", t, len(ledger_of(cells, cells.measured).episodes), "1,000 areas, records of a cell's 6 vehicles"
