@@ -11,7 +11,7 @@ import shapely
 from pipeline.desk.live import Position
 from pipeline.plan.describe import where
 from pipeline.plan.legs import stretch_at, stretches, way_line
-from pipeline.plan.model import CompiledPlan, Convoy, Movement, Route
+from pipeline.plan.model import CompiledPlan, Convoy, Movement, Route, movements_of_vehicles
 
 ON_THE_ROAD_M = 2_000.0
 
@@ -21,6 +21,7 @@ class Whereabouts:
 
     def __init__(self, plan: CompiledPlan) -> None:
         self.plan = plan
+        self._movements = movements_of_vehicles(plan)
         self._lines = {route.id: shapely.LineString(route.xy) for route in plan.routes.values()}
         self._ways = {
             m.id: (stretches(plan, m), shapely.LineString(way_line(plan, m)[0])) for m in plan.movements if m.legs
@@ -44,7 +45,7 @@ class Whereabouts:
 
     def words(self, vehicle: str, lat: float, lon: float) -> dict[str, Any]:
         """Road, kilometre, the nearest place: in English and Urdu."""
-        hint = next((self._road_of(m, lat, lon) for m in self.plan.movements if vehicle in m.vehicles), None)
+        hint = next((self._road_of(m, lat, lon) for m in self._movements.get(vehicle, ())), None)
         xy = self._xy(lat, lon)
         found = where(self.plan, xy, hint)
         return {

@@ -28,7 +28,7 @@ from pipeline.model.episode import Change, Episode, episode_id
 from pipeline.model.observation import Tick
 from pipeline.model.times import format_us
 from pipeline.model.wire import ObservationBatch
-from pipeline.plan.model import CompiledPlan, Movement, RuleSetting, Vehicle
+from pipeline.plan.model import CompiledPlan, Movement, RuleSetting, Vehicle, movements_of_vehicles
 
 Array = npt.NDArray[Any]
 RULE = "device.silent"
@@ -172,6 +172,7 @@ def _lengths(watched: _Watched) -> Iterator[int]:
 
 def _watched(plan: CompiledPlan, absent_us: Mapping[str, int]) -> dict[str, _Watched]:
     found = {}
+    movements = movements_of_vehicles(plan)
     for vehicle in plan.vehicles.values():
         setting = plan.regions[vehicle.region].rules.get(RULE)
         if setting is not None and (setting.mode == "off" or (setting.roles and vehicle.role not in setting.roles)):
@@ -179,7 +180,7 @@ def _watched(plan: CompiledPlan, absent_us: Mapping[str, int]) -> dict[str, _Wat
         absent = absent_us.get(vehicle.cell)
         if setting is None and absent is None:
             continue
-        mine = tuple(sorted((m for m in plan.movements if vehicle.id in m.vehicles), key=lambda m: (m.starts_us, m.id)))
+        mine = tuple(sorted(movements.get(vehicle.id, ()), key=lambda m: (m.starts_us, m.id)))
         for device in vehicle.devices:
             found[device] = _Watched(device, vehicle, setting, mine, absent)
     return found

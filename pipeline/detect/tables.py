@@ -14,8 +14,8 @@ from pipeline.detect.corridor import Lines, build_lines
 from pipeline.detect.form import DEVIATION, STOPPED
 from pipeline.detect.ground import Ground, build_ground
 from pipeline.model.episode import SEVERITIES, Mode, Severity
-from pipeline.plan.legs import Stretch, stretches, way_line
-from pipeline.plan.model import Area, AreaRule, CompiledPlan, Movement, RuleSetting, Vehicle
+from pipeline.plan.legs import Stretch, stretches, way_key, way_line
+from pipeline.plan.model import Area, AreaRule, CompiledPlan, Movement, RuleSetting, Vehicle, movements_of_vehicles
 
 Array = npt.NDArray[Any]
 
@@ -192,7 +192,8 @@ def build_tables(plan: CompiledPlan, like: Tables | None = None) -> Tables:
                         required.setdefault(place[vehicle.id], []).append(len(watch_rows) - 1)
         area_watches.append(len(watch_rows))
 
-    lines, line_place = _lines(plan)
+    ways = _Ways(plan)
+    mine, movement_place = movements_of_vehicles(plan), {m.id: i for i, m in enumerate(plan.movements)}
     legs: list[tuple[Any, ...]] = []
     parts = _Ranges()
     leg_movements: list[Movement] = []
@@ -206,9 +207,8 @@ def build_tables(plan: CompiledPlan, like: Tables | None = None) -> Tables:
     for i, vehicle_id in enumerate(vehicle_ids):
         vehicle = plan.vehicles[vehicle_id]
         first = len(legs)
-        for m, movement in enumerate(plan.movements):
-            if vehicle_id not in movement.vehicles:
-                continue
+        for movement in mine.get(vehicle_id, ()):
+            line = ways.place[way_key(movement)]
             way = stretches(plan, movement)
             hosts = []
             for stretch in way:
@@ -221,12 +221,12 @@ def build_tables(plan: CompiledPlan, like: Tables | None = None) -> Tables:
             widths = [(s.route.half_width_m, s.route.exit_width_m) for s in way]
             legs.append(
                 (
-                    line_place[_line_key(movement)],
-                    m,
+                    line,
+                    movement_place[movement.id],
                     movement.starts_us,
                     movement.ends_us,
                     parts.add((s.starts_m, *w, h) for s, w, h in zip(way, widths, hosts, strict=True)),
-                    stops.add(_stops(plan, movement, vehicle, area_place)),
+                    stops.add(_stops(ways, line, movement, vehicle, area_place)),
                     checkpoints.add(_checkpoints(movement, way)),
                 )
             )
@@ -257,7 +257,7 @@ def build_tables(plan: CompiledPlan, like: Tables | None = None) -> Tables:
         ground = build_ground([area.polygon for area in plan.areas], INACCURATE_M + _margin(watches) + 1.0)
     static = _static(
         ground,
-        lines,
+        ways.lines,
         plan.areas,
         area_watches,
         watches,
@@ -356,33 +356,34 @@ def _watch(
 
 
 def _stops(
-    plan: CompiledPlan, movement: Movement, vehicle: Vehicle, area_place: dict[str, int]
+    ways: _Ways, line: int, movement: Movement, vehicle: Vehicle, area_place: dict[str, int]
 ) -> list[tuple[int, float]]:
     """Where this vehicle may be off the road on this movement: (area, how far around it the way in from the road may run)."""
-    road = shapely.LineString(way_line(plan, movement)[0])
     found = []
     for area_id in sorted({*movement.stop_areas, *vehicle.home_areas}):
         if area_id in area_place:
-            gap = float(road.distance(plan.areas[area_place[area_id]].polygon))
+            gap = ways.gap_m(line, area_place[area_id])
             found.append((area_place[area_id], gap if gap <= ACCESS_M else 0.0))
     return found
 
 
-_LineKey = tuple[bool, tuple[tuple[str, float, float], ...]]
+class _Ways:
+    """A line for every way that movements take, and how far areas are from it: reckoned once, whoever drives there."""
 
+    def __init__(self, plan: CompiledPlan) -> None:
+        ways = {way_key(m): m for m in plan.movements}
+        keys = sorted(ways)
+        lines = [way_line(plan, ways[key]) for key in keys]
+        self.lines = build_lines(lines)
+        self.place = {key: i for i, key in enumerate(keys)}
+        self._areas = plan.areas
+        self._roads = [shapely.LineString(xy) for xy, _ in lines]
+        self._gaps: dict[tuple[int, int], float] = {}
 
-def _line_key(movement: Movement) -> _LineKey:
-    if movement.legs:
-        return True, tuple((leg.route, leg.from_chainage_m, leg.to_chainage_m) for leg in movement.legs)
-    low, high = sorted((movement.from_chainage_m, movement.to_chainage_m))
-    return False, ((movement.route, low, high),)
-
-
-def _lines(plan: CompiledPlan) -> tuple[Lines, dict[_LineKey, int]]:
-    """A line for every way that movements take."""
-    ways = {_line_key(m): m for m in plan.movements}
-    keys = sorted(ways)
-    return build_lines([way_line(plan, ways[key]) for key in keys]), {key: i for i, key in enumerate(keys)}
+    def gap_m(self, line: int, area: int) -> float:
+        if (line, area) not in self._gaps:
+            self._gaps[line, area] = float(self._roads[line].distance(self._areas[area].polygon))
+        return self._gaps[line, area]
 
 
 def _static(

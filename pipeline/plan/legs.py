@@ -99,6 +99,17 @@ def way_line(plan: CompiledPlan, movement: Movement) -> tuple[Floats, Floats]:
     return np.concatenate(parts), np.concatenate(along)
 
 
+WayKey = tuple[bool, tuple[tuple[str, float, float], ...]]
+
+
+def way_key(movement: Movement) -> WayKey:
+    """Equal for movements that have the same line."""
+    if movement.legs:
+        return True, tuple((leg.route, leg.from_chainage_m, leg.to_chainage_m) for leg in movement.legs)
+    low, high = sorted((movement.from_chainage_m, movement.to_chainage_m))
+    return False, ((movement.route, low, high),)
+
+
 def spans(way: tuple[Stretch, ...], region: str) -> bool:
     """Does a way leave this region's responsibility, or is it handed over?"""
     return len(way) > 1 or way[0].region != region

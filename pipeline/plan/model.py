@@ -287,3 +287,12 @@ class CompiledPlan:
 def names_of(plan: CompiledPlan) -> list[str]:
     """Every vehicle's and every vehicle's device's name, sorted: what a place on the wire means."""
     return sorted({*plan.vehicles, *(device for vehicle in plan.vehicles.values() for device in vehicle.devices)})
+
+
+def movements_of_vehicles(plan: CompiledPlan) -> dict[str, list[Movement]]:
+    """Every vehicle's own, in the plan's order; those that are on none are not in it."""
+    found: dict[str, list[Movement]] = {}
+    for movement in plan.movements:
+        for vehicle in dict.fromkeys(movement.vehicles):
+            found.setdefault(vehicle, []).append(movement)
+    return found

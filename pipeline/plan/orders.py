@@ -16,7 +16,7 @@ import orjson
 from pipeline.model.observation import Order
 from pipeline.plan import schema
 from pipeline.plan.faults import Fault, nearest, shown
-from pipeline.plan.model import CompiledPlan, Convoy, Leg, Movement, Route
+from pipeline.plan.model import CompiledPlan, Convoy, Leg, Movement, Route, movements_of_vehicles
 from pipeline.plan.read import _entry as read_entry  # the same sentences for the same faults
 from pipeline.plan.times import ALWAYS_US, ZONES, duration_us, instant_us
 from pipeline.plan.tree import Tree
@@ -362,9 +362,8 @@ def apply_order(plan: CompiledPlan, order: Order, file: str = "order") -> Compil
 def concerned(old: CompiledPlan, new: CompiledPlan) -> Iterator[str]:
     """Cells in which something is judged otherwise, sorted: of the vehicles whose movements differ."""
     cells = set()
+    before, after = movements_of_vehicles(old), movements_of_vehicles(new)
     for vehicle in (*old.vehicles.values(), *new.vehicles.values()):
-        before = [m for m in old.movements if vehicle.id in m.vehicles]
-        after = [m for m in new.movements if vehicle.id in m.vehicles]
-        if before != after:
+        if before.get(vehicle.id) != after.get(vehicle.id):
             cells.add(vehicle.cell)
     yield from sorted(cells)

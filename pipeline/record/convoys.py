@@ -13,8 +13,8 @@ import numpy.typing as npt
 import shapely
 
 from pipeline.model.wire import Fixes
-from pipeline.plan.legs import stretch_at, stretches, way_line
-from pipeline.plan.model import CompiledPlan, Movement
+from pipeline.plan.legs import WayKey, stretch_at, stretches, way_key, way_line
+from pipeline.plan.model import CompiledPlan, Movement, movements_of_vehicles
 
 GRID_US = 10_000_000
 STALE_US = 60_000_000
@@ -43,6 +43,16 @@ class _March:
     grid: dict[int, dict[str, float]] = field(default_factory=dict)
 
 
+def _road(plan: CompiledPlan, movement: Movement, known: dict[WayKey | str, shapely.LineString]) -> shapely.LineString:
+    key = way_key(movement) if movement.legs else movement.route
+    if key not in known:
+        known[key] = shapely.LineString(
+            way_line(plan, movement)[0] if movement.legs else plan.routes[movement.route].xy
+        )
+        shapely.prepare(known[key])
+    return known[key]
+
+
 class AlongTheRoad:
     """Not thread-safe. Vehicles that are on no movement cost nothing."""
 
@@ -50,17 +60,11 @@ class AlongTheRoad:
         self._plan = plan
         self._handed_over = {m.id: bool(m.legs) for m in plan.movements}
         self._ways = {m.id: stretches(plan, m) for m in plan.movements}
-        self._lines = {
-            m.id: shapely.LineString(way_line(plan, m)[0] if m.legs else plan.routes[m.route].xy)
-            for m in plan.movements
-        }
-        for line in self._lines.values():
-            shapely.prepare(line)
-        self._movements: dict[str, list[Movement]] = {}
+        roads: dict[WayKey | str, shapely.LineString] = {}  # one for all who drive there
+        self._lines = {m.id: _road(plan, m, roads) for m in plan.movements}
+        self._movements = movements_of_vehicles(plan)
         self._marches: dict[str, _March] = {}
         for movement in plan.movements:
-            for vehicle in movement.vehicles:
-                self._movements.setdefault(vehicle, []).append(movement)
             if movement.convoy and (convoy := plan.convoys.get(movement.convoy)):
                 members = tuple(m for m in convoy.members if m in movement.vehicles)
                 self._marches[movement.id] = _March(movement, members, convoy.max_gap_m)
