@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import secrets
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -55,6 +56,8 @@ class Owned:
     checkpointed_at: float = 0.0
     forgot_at: float = 0.0
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    midway: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while a record is half done: the engine has it and `next_input` does not know. A checkpoint of that would never tell its changes."""
 
 
 class DetectStage:
@@ -89,7 +92,10 @@ class DetectStage:
     async def revoked(self, tps: set[Any]) -> None:
         for tp in tps:
             if tp.topic == topics.OBSERVATIONS.name and (owned := self.owned.get(tp.partition)):
-                await self._checkpoint(owned)
+                if (
+                    not owned.midway.locked()
+                ):  # else it is out of patience in the midst of a record: the next owner does that again
+                    await self._checkpoint(owned)
                 del self.owned[tp.partition]
 
     async def _read_snapshots(self, partition: int) -> Recovery:
@@ -99,12 +105,14 @@ class DetectStage:
         return recovery
 
     async def _own(self, partition: int) -> None:
-        before = await self._read_snapshots(partition)
-        epoch = before.newest_epoch + 1
-        key, value = Recovery.marker(partition, epoch)
-        await self._deliver(self.snapshots, partition, key, value)
-        # up to our own marker: what stands before it is the last word of all older owners
-        recovery = await self._read_snapshots(partition)
+        owner, recovery = secrets.token_bytes(8), await self._read_snapshots(partition)
+        while True:
+            epoch = recovery.newest_epoch + 1
+            await self._deliver(self.snapshots, partition, *Recovery.marker(partition, epoch, owner))
+            # up to our own marker: what stands before it is the last word of all older owners
+            recovery = await self._read_snapshots(partition)
+            if recovery.newest_epoch != epoch or recovery.newest_owner == owner:
+                break  # else another was the first to claim it
         engine = await self._engine(recovery, partition)
         while True:
             try:
@@ -147,7 +155,8 @@ class DetectStage:
                 owned.unacked.append(event)  # done before: acknowledged with what comes after it
                 continue
             try:
-                await self._one(owned, event)
+                async with owned.midway:
+                    await self._one(owned, event)
             except Exception:
                 # Not a bad message (those are values): a fault of ours or of the machine. The offset stays; a restart tries again.
                 log.critical("partition %d offset %d", owned.partition, event.message.offset, exc_info=True)
@@ -239,12 +248,13 @@ class DetectStage:
 
     async def _checkpoint(self, owned: Owned, first: bool = False) -> None:
         async with owned.writing:
-            if not owned.unacked and not first:
-                return
-            owned.checkpointed_at = asyncio.get_running_loop().time()
-            events, owned.unacked = owned.unacked, []
-            in_flight, owned.in_flight = owned.in_flight, []
-            written = owned.recovery.checkpoint(owned.engine, owned.next_input, owned.epoch)
+            async with owned.midway:
+                if not owned.unacked and not first:
+                    return
+                owned.checkpointed_at = asyncio.get_running_loop().time()
+                events, owned.unacked = owned.unacked, []
+                in_flight, owned.in_flight = owned.in_flight, []
+                written = owned.recovery.checkpoint(owned.engine, owned.next_input, owned.epoch)
             for sent in in_flight:
                 await sent
             for key, value in written.blocks:

@@ -111,6 +111,7 @@ class Recovery:
 
     partition: int
     newest_epoch: int = 0
+    newest_owner: bytes = b""  # who was the first to claim it
     _blocks: dict[bytes, bytes] = field(default_factory=dict)
     _manifests: dict[bytes, bytes] = field(default_factory=dict)
     _listed: list[bytes] = field(default_factory=list)
@@ -128,8 +129,8 @@ class Recovery:
     def see(self, key: bytes, value: bytes | None) -> None:
         """A record of the topic. What an owner older than the newest marker wrote after it does not count."""
         if key == EPOCH_KEY:
-            if value is not None:
-                self.newest_epoch = max(self.newest_epoch, int.from_bytes(value, "big"))
+            if value is not None and (epoch := int.from_bytes(value[:8], "big")) > self.newest_epoch:
+                self.newest_epoch, self.newest_owner = epoch, value[8:]
             return
         try:
             kind, epoch, _, _ = _KEY.unpack(key)
@@ -144,9 +145,10 @@ class Recovery:
             self._garbage.append(key)
 
     @staticmethod
-    def marker(partition: int, epoch: int) -> tuple[bytes, bytes]:
-        """A new owner's first record: whatever older epochs write behind it is void."""
-        return EPOCH_KEY, epoch.to_bytes(8, "big")
+    def marker(partition: int, epoch: int, owner: bytes = b"") -> tuple[bytes, bytes]:
+        """A new owner's first record: whatever older epochs write behind it is void. Two may claim one epoch, when a sleeper wakes at that
+        moment: it is the first one's, and `owner` tells them apart."""
+        return EPOCH_KEY, epoch.to_bytes(8, "big") + owner
 
     def newest(self) -> Manifest | None:
         """The newest checkpoint that is whole."""

@@ -235,6 +235,7 @@ class Consumer:
         self.position = {}
 
     async def take(self, generation: int, partitions: Sequence[int]) -> None:
+        self.open = False  # a take of the generation before may have come late: nothing flows before the stage is ready
         self._flight, self._done = {}, {}
         self._buffer.clear()
         self.generation, self.leaving = generation, False

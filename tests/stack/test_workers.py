@@ -265,7 +265,7 @@ async def look(url: str, plan: CompiledPlan) -> Found:
         newest = 0  # each owner numbers itself by one more than the last
         async for _, key, value in read_topic(url, topics.SNAPSHOTS.name, p):
             if key == EPOCH_KEY:
-                newest = max(newest, int.from_bytes(value or b"", "big"))
+                newest = max(newest, int.from_bytes((value or b"")[:8], "big"))
             elif value is not None and key is not None:
                 found.fenced += int.from_bytes(key[1:9], "big") < newest
         found.owners += newest
