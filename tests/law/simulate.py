@@ -301,6 +301,9 @@ class Simulation:
                 continue
             if any(w.asleep or w.put_out for w in self.workers):
                 continue
+            members = [[member for member, _ in group.members] for group in self.groups]
+            if any(worker not in those for worker in self.workers for those in members):
+                continue  # on its way back: what it claimed meanwhile counts until those who share it out again
             if all(
                 committed[topics.RAW.name, p] == len(log[topics.RAW.name, p])
                 and max(w.done_with(p) for w in self.workers) == len(log[topics.OBSERVATIONS.name, p])
