@@ -94,7 +94,7 @@ class DetectStage:
             if tp.topic == topics.OBSERVATIONS.name and (owned := self.owned.get(tp.partition)):
                 if (
                     not owned.midway.locked()
-                ):  # else it is out of patience in the midst of a record: the next owner does that again
+                ):  # else the agent is in the midst of a record, which the next owner does again
                     await self._checkpoint(owned)
                 del self.owned[tp.partition]
 

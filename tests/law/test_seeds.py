@@ -12,7 +12,7 @@ import pytest
 import agents.detect
 from agents.detect import DetectStage, Owned
 from agents.normalise import NormaliseStage
-from pipeline.detect.checkpoint import EPOCH_KEY, Recovery
+from pipeline.detect.checkpoint import EPOCH_KEY
 from pipeline.detect.engine import Engine
 from tests.law.simulate import LARGE_EVERY, MEDIUM_EVERY, simulate
 
@@ -22,12 +22,8 @@ EPOCHS = (3016, 3042, 3159)  # in these what a zombie wrote would have changed t
 FOUND = (7316, 17814, 21134, 26449, 30473)
 """One in ten thousand: a checkpoint in the midst of a record, two owners who claim one epoch (and two faults of these tests' own)."""
 SEEDS = (*FOUND, *SMALL[:151], *MEDIUM[:39], *EPOCHS, LARGE_EVERY, 2 * LARGE_EVERY)  # the large ones are rare in a row
-TRIED = (
-    *FOUND,
-    *(s for s in range(1, 200) if s % MEDIUM_EVERY),
-    *SMALL[:120],
-    *MEDIUM[:50],
-)  # those in a row share worlds
+IN_A_ROW = tuple(seed for seed in range(1, 200) if seed % MEDIUM_EVERY)  # these share worlds
+TRIED = (*FOUND, *IN_A_ROW, *SMALL[:120], *MEDIUM[:50])
 """A fault of ours may pass so many before one of them fails."""
 
 
@@ -128,8 +124,6 @@ def a_record_half_done(patch: pytest.MonkeyPatch) -> None:
 
 def one_epoch_twice(patch: pytest.MonkeyPatch) -> None:
     """Two owners who claim an epoch at the same moment both have it."""
-    marker = Recovery.marker
-    patch.setattr(Recovery, "marker", staticmethod(lambda partition, epoch, _: marker(partition, epoch)))
     patch.setattr(agents.detect.secrets, "token_bytes", lambda _: b"")
 
 
