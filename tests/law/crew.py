@@ -194,7 +194,9 @@ class Group:
         self.task = asyncio.get_running_loop().create_task(self._coordinate(), context=contextvars.Context())
 
     def join(self, worker: Worker, consumer: Consumer) -> None:
-        self.members.append((worker, consumer))
+        """Once: who heard twice that it was put out comes back twice, and is no two members."""
+        if all(member is not worker for member, _ in self.members):
+            self.members.append((worker, consumer))
         self._changed.set()
 
     def lost(self, worker: Worker) -> None:
