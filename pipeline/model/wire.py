@@ -104,6 +104,21 @@ COLUMNS: tuple[tuple[str, str], ...] = (
 )
 
 
+ROW_BYTES = sum(np.dtype(dtype).itemsize for _, dtype in COLUMNS)
+
+
+def _places_of_columns() -> dict[str, tuple[np.dtype[Any], int]]:
+    """Of each column: how it is written, and how many bytes of a row stand before it."""
+    found, before = {}, 0
+    for name, dtype in COLUMNS:
+        found[name] = np.dtype(dtype), before
+        before += found[name][0].itemsize
+    return found
+
+
+_PLACES = _places_of_columns()
+
+
 @dataclass(frozen=True, slots=True)
 class Fixes:
     """n fixes as columns, each of shape (n,). `vehicle` and `device` index `names`. `block`: the columns as bytes, one behind the other,
@@ -125,8 +140,26 @@ class Fixes:
     flags: npt.NDArray[np.int32]
     block: npt.NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)
 
+    @classmethod
+    def of_block(cls, names: tuple[str, ...], block: npt.NDArray[np.uint8]) -> Fixes:
+        """Views of it, each made when it is asked for: whoever judges a record of a few fixes needs the bytes alone."""
+        fixes = object.__new__(cls)
+        object.__setattr__(fixes, "names", names)
+        object.__setattr__(fixes, "block", block)
+        return fixes
+
+    def __getattr__(self, name: str) -> Any:
+        """A column of `of_block` that nobody has asked for yet."""
+        if name not in _PLACES or self.block is None:
+            raise AttributeError(name)
+        dtype, before = _PLACES[name]
+        n = len(self)
+        column = np.frombuffer(self.block, dtype, n, n * before) if n else np.empty(0, dtype)
+        object.__setattr__(self, name, column)
+        return column
+
     def __len__(self) -> int:
-        return len(self.seen_at_us)
+        return len(self.seen_at_us) if self.block is None else len(self.block) // ROW_BYTES
 
     def part(self, chosen: Any) -> Fixes:
         """Those of its fixes that an index, a slice or a mask chooses."""
@@ -232,6 +265,7 @@ class ObservationBatch:
 NO_FIXES = columns([])
 NO_BYTES = np.frombuffer(b"", np.uint8)
 _MAGIC = b"RO"
+_PLACE = np.dtype("<i4")
 _PREFIX = struct.Struct("<2sBxI")  # magic, version, length of the head
 _head_encoder = msgspec.msgpack.Encoder()
 _head_decoder = msgspec.msgpack.Decoder(_Head)
@@ -265,18 +299,13 @@ def decode_observations(data: bytes) -> ObservationBatch:
             )
         offset = _PREFIX.size + head_length
         head = _head_decoder.decode(data[_PREFIX.size : offset])
-        block = np.frombuffer(data, np.uint8, -1, offset) if offset < len(data) else NO_BYTES
-        arrays = {}
-        for name, dtype in COLUMNS:
-            array = np.frombuffer(data, dtype, head.n, offset)
-            arrays[name] = array
-            offset += array.nbytes
     except (struct.error, msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise WireError(f"not an observations record: {error}") from error
-    if offset != len(data):
-        raise WireError(f"observations record has {len(data) - offset} bytes too many")
-    fixes = Fixes(names=tuple(head.names), **arrays, block=block)
-    places = np.frombuffer(head.places, "<i4") if len(head.places) == 4 * len(head.names) > 0 else None
+    if head.n < 0 or len(data) - offset != head.n * ROW_BYTES:
+        raise WireError(f"observations record of {head.n} fixes with {len(data) - offset} bytes for them")
+    block = np.frombuffer(data, np.uint8, -1, offset) if head.n else NO_BYTES
+    fixes = Fixes.of_block(tuple(head.names), block)
+    places = np.frombuffer(head.places, _PLACE) if len(head.places) == 4 * len(head.names) > 0 else None
     return ObservationBatch(fixes, tuple(head.others), head.cell, head.plan_hash, head.source, places, head.copy)
 
 

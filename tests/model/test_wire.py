@@ -73,6 +73,10 @@ def test_columns_are_views_of_the_record() -> None:
         column = getattr(fixes, name)
         assert column.dtype == np.dtype(dtype)
         assert column.base is not None
+        assert not column.flags.writeable
+        assert getattr(fixes, name) is column
+    with pytest.raises(AttributeError):
+        _ = fixes.colour
     assert math.isnan(fixes.speed_mps[0])
 
 
@@ -88,7 +92,7 @@ def test_a_torn_record_is_refused(cut: int) -> None:
 
 def test_a_record_with_a_tail_is_refused() -> None:
     """Bytes behind the end mean that the record is not what we think it is."""
-    with pytest.raises(WireError, match="too many"):
+    with pytest.raises(WireError, match="0 fixes with 1 bytes"):
         decode_observations(encode_observations(BatchBuilder().build()) + b"x")
 
 
