@@ -35,7 +35,7 @@ async def measure_worker(seed: int = 1, vehicles: int = 10_000, records: int = 4
                 while not (0 in stage.owned and stage.owned[0].next_input >= records and not stage.owned[0].unacked):  # noqa: ASYNC110
                     await asyncio.sleep(0.005)
             cpu, wall = time.process_time() - cpu, time.monotonic() - wall
-            episodes = int(stage.owned[0].engine.first.vehicles.revisions.sum())
+            episodes = sum(stage.owned[0].engine.first.vehicles.revisions)
         finally:
             await app.stop()
     fixes = records * size

@@ -340,7 +340,7 @@ def _entry(engine: Engine, slot: int, from_us: int = 0) -> Entry:
     vehicle = engine.vehicle_of(slot)
     return Entry(
         vehicle,
-        int(engine.vehicles.revisions[slot]),
+        engine.vehicles.revisions[slot],
         engine.vehicles.pack(slot),
         base[0] if base else 0,
         base[1] if base else None,

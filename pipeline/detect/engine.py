@@ -29,10 +29,10 @@ from pipeline.detect.form import FIX, OUT
 from pipeline.detect.judge import Judge
 from pipeline.detect.places import Names, look_up
 from pipeline.detect.rewind import EVERY_FIXES, Keyframes, behind, merge
-from pipeline.detect.scan import DONE, OUT_FULL, forward, take
+from pipeline.detect.scan import DONE, NO_ROOM, OUT_FULL, forward, take
 from pipeline.detect.sensors import Sensors
 from pipeline.detect.silence import Silence
-from pipeline.detect.state import Vehicles
+from pipeline.detect.state import Record, Vehicles
 from pipeline.detect.tables import Tables, build_tables
 from pipeline.detect.tell import (
     Account,
@@ -49,12 +49,11 @@ from pipeline.detect.tell import (
 from pipeline.model.episode import Change
 from pipeline.model.observation import Press
 from pipeline.model.wire import ObservationBatch
-from pipeline.plan.model import CompiledPlan, names_of
+from pipeline.plan.model import CompiledPlan, Vehicle, names_of
 
 Array = npt.NDArray[Any]
 ALARMING = ("sos", "duress")
 PRESSES_KEPT = 10_000
-FEW_NAMES = 4  # looked up as quickly as their places
 NO_PLACES: Array = np.frombuffer(b"", np.int32)
 Begun = tuple[int, int, int, int]  # what scan.forward returns
 
@@ -96,15 +95,24 @@ class Engine:
         )
         self._names = Names(self.tables, self._slot)
         self._slots: dict[str, int] = {}
+        self._whose: list[tuple[int, Vehicle]] = []
+        """By slot: its vehicle's place in the plan, and the vehicle."""
         self._by_place: Array = np.full(
             len(names_of(plan)) + 1, -1, np.int64
         )  # the last one: place -1, no name of the plan
         self._series = frame(plan.projection)
         self._stamp = 0
-        self._out: Array = np.zeros(256, OUT)
-        self._fixes: Array = np.zeros(64, FIX)  # of the record in hand: nobody keeps them
-        self._use: Array = np.zeros(64, np.uint8)
-        self._places: Array = np.zeros(64, np.int64)  # what `Names` says of its names
+        # of the record in hand: nobody keeps it
+        self._record = Record(
+            series=self._series,
+            by_place=self._by_place,
+            names=np.zeros(64, np.int64),
+            fixes=np.zeros(64, FIX),
+            use=np.zeros(64, np.uint8),
+            out=np.zeros(256, OUT),
+            due=self.keyframes.due(1),
+        )
+        self._views: tuple[Array, Array] = self._record.fixes, self._record.use
 
     @property
     def dirty(self) -> bool:
@@ -129,7 +137,9 @@ class Engine:
     def _slot(self, vehicle: str) -> int:
         slot = self._slots.get(vehicle)
         if slot is None:
-            slot = self._slots[vehicle] = self.vehicles.add(self.tables.vehicle_place[vehicle])
+            place = self.tables.vehicle_place[vehicle]
+            slot = self._slots[vehicle] = self.vehicles.add(place)
+            self._whose.append((place, self.plan.vehicles[vehicle]))
         return slot
 
     def add_vehicle(self, vehicle: str) -> int:
@@ -137,12 +147,11 @@ class Engine:
         return self._slot(vehicle)
 
     def vehicle_of(self, slot: int) -> str:
-        return self.tables.vehicle_ids[int(self.vehicles.rows["vehicle"][slot])]
+        return self._whose[slot][1].id
 
     def _places_of(self, batch: ObservationBatch) -> Array:
         """Of the record's names, in this plan; none: they have to be looked up."""
-        few = len(batch.fixes.names) < FEW_NAMES
-        return NO_PLACES if batch.places is None or few or batch.plan_hash != self.plan.hash else batch.places
+        return NO_PLACES if batch.places is None or batch.plan_hash != self.plan.hash else batch.places
 
     def _packed(self, batch: ObservationBatch) -> Array:
         """What `Names` says of the record's names, shape (names,); by their places in the plan where the record has them."""
@@ -163,6 +172,25 @@ class Engine:
     def _packed_by_name(self, names: tuple[str, ...]) -> Array:
         return np.fromiter(map(self._names.__getitem__, names), np.int64, len(names))
 
+    def _box(self) -> Any:
+        """A box of `World`, made when there is none that holds."""
+        v = self.vehicles
+        if v.box is None:
+            self._record = self._record._replace(due=self.keyframes.due(len(v.rows)))
+            v.boxed(self.tables.static, self._record)
+        return v.box
+
+    def _hold(self, fixes: int, names: int) -> None:
+        """Room for a record of so many."""
+        had = self._record
+        if len(had.fixes) < fixes:
+            self._record = self._record._replace(fixes=np.zeros(2 * fixes, FIX), use=np.zeros(2 * fixes, np.uint8))
+        if len(had.names) < names:
+            self._record = self._record._replace(names=np.zeros(2 * names, np.int64))
+        if self._record is not had:
+            self.vehicles.box = None
+        self._views = self._record.fixes[:fixes], self._record.use[:fixes]
+
     # ---- feeding ------------------------------------------------------------------------------------------------------
 
     def feed(self, batch: ObservationBatch) -> list[Change]:
@@ -172,12 +200,14 @@ class Engine:
         fixes = use = None
         late = 0
         begun: Begun | None = None
-        if len(batch.fixes):
-            fixes, use, late, begun = self._take(batch)
+        more = False
+        if n := len(batch.fixes):
+            late, more, begun = self._take(batch, n)
+            fixes, use = self._views
             if late:
                 self._require_history(fixes[use == OUT_OF_ORDER])
-        changes = self._presses(batch)
-        if fixes is not None and use is not None:
+        changes = self._presses(batch) if batch.others else []
+        if more and fixes is not None and use is not None:
             self._forward(fixes, use, changes, begun)
             if late:
                 for slot in np.unique(fixes["slot"][use == OUT_OF_ORDER]):
@@ -188,31 +218,32 @@ class Engine:
                 changes += judge.changes()
         return changes
 
-    def _take(self, batch: ObservationBatch) -> tuple[Array, Array, int, Begun | None]:
-        """Its fixes as rows, what is to be done with each, how many came out of order, and, when none did, what the scan said: it has begun."""
-        n, names, block = len(batch.fixes), len(batch.fixes.names), batch.fixes.joined()
-        if len(self._use) < n:
-            self._fixes, self._use = np.zeros(2 * n, FIX), np.zeros(2 * n, np.uint8)
-        if len(self._places) < names:
-            self._places = np.zeros(2 * names, np.int64)
-        fixes, use = self._fixes[:n], self._use[:n]
-        by_place, places = self._by_place, self._places_of(batch)
+    def _take(self, batch: ObservationBatch, n: int) -> tuple[int, bool, Begun | None]:
+        """Its n fixes become `_views`: as rows, and what is to be done with each. How many came out of order; is there more to do; and, when
+        none did, what the scan said: it has begun."""
+        names, block = batch.fixes.names, batch.fixes.joined()
+        if n != len(self._views[0]) or len(names) > len(self._record.names):
+            self._hold(n, len(names))
+        places = self._places_of(batch)
         if not len(places):
-            by_place = self._packed_by_name(batch.fixes.names)
+            self._record.names[: len(names)] = self._packed_by_name(names)
         self._stamp += 1
         while True:
-            self.vehicles.make_room_to_admit(n)
-            late, begun = take(
-                self._world, self._stamp, by_place, places, self._places, block, self._series, fixes, use, self._out,
-                self.keyframes.due(self.vehicles.count),
-            )  # fmt: skip
-            if late >= 0:
-                return fixes, use, late, None if late else begun
-            by_place, places = self._packed(batch), NO_PLACES  # a vehicle that is new gets its row
-
-    @property
-    def _world(self) -> Any:
-        return self.vehicles.world(self.tables.static)
+            box = self.vehicles.box
+            late, more, received_us, begun = take(
+                self._box() if box is None else box, self._stamp, block, n, places, len(names)
+            )
+            if late == 0:
+                if received_us > self.received_us:
+                    self.received_us = received_us
+                return late, more, begun
+            if late > 0:
+                return late, more, None
+            if late == NO_ROOM:
+                self.vehicles.make_room_to_admit(n)
+            else:  # a vehicle that is new gets its row
+                self._record.names[: len(names)] = self._packed(batch)
+                places = NO_PLACES
 
     def _copied(self, batch: ObservationBatch) -> list[Change]:
         """Of vehicles whose home is another cell: where members of a group are is all that it says here."""
@@ -244,8 +275,8 @@ class Engine:
         return changes
 
     def _forward(self, fixes: Array, use: Array, changes: list[Change], begun: Begun | None = None) -> None:
-        self.received_us = max(self.received_us, fixes["received"].item(-1))
         if begun is None:
+            self.received_us = max(self.received_us, fixes["received"].item(-1))
             self.vehicles.make_room_to_admit(len(fixes))
         parts, frames = self._scanned(fixes, use, admits=True, begun=begun)
         for part in parts:
@@ -261,13 +292,11 @@ class Engine:
             self.counts["strangers"] += skipped[STRANGER]
 
     def _change(self, said: Said, kind: Any, received_us: int, seen_us: int, was: tuple[str, ...] = ()) -> Change:
-        v, slot = self.vehicles, said.slot
-        vehicle = v.rows["vehicle"].item(slot)
-        told = account(self.tables, vehicle, said, received_us, seen_us)
-        revision = v.revisions.item(slot) + 1
-        v.revisions[slot] = revision
-        cell = self.plan.vehicles[self.tables.vehicle_ids[vehicle]].cell
-        return told.change(kind, revision, cell, self.plan.hash, was)
+        slot, revisions = said.slot, self.vehicles.revisions
+        place, vehicle = self._whose[slot]
+        revisions[slot] += 1
+        told = account(self.tables, place, said, received_us, seen_us)
+        return told.change(kind, revisions[slot], vehicle.cell, self.plan.hash, was)
 
     def _scan(self, fixes: Array, use: Array) -> list[Any]:
         """Records of form.OUT, each its own copy."""
@@ -278,17 +307,17 @@ class Engine:
         the scan's first call has returned."""
         v = self.vehicles
         told: list[Array] = []
-        due = self.keyframes.due(v.count)
         start = 0
         while True:
-            start, n, why, frames = begun or forward(self._world, fixes, use, start, self._out, admits, due)
+            start, n, why, frames = begun or forward(self._box(), fixes, use, start, admits)
             begun = None
             if n:
-                told.append(self._out[:n].copy())
+                told.append(self._record.out[:n].copy())
             if why == DONE:
                 return told, frames
             if why == OUT_FULL and n == 0:
-                self._out = np.zeros(2 * len(self._out), OUT)
+                self._record = self._record._replace(out=np.zeros(2 * len(self._record.out), OUT))
+                v.box = None
             elif why != OUT_FULL:
                 v.more_pairs()
 
@@ -338,8 +367,7 @@ class Engine:
         if len(merged) == len(tail) and merged["body"].tobytes() == tail["body"].tobytes():
             return []
         self.counts["rewinds"] += 1
-        vehicle = int(v.rows["vehicle"][slot])
-        first_leg = int(self.tables.static.vehicles["legs"][vehicle][0])
+        first_leg = int(self.tables.static.vehicles["legs"][self._whose[slot][0]][0])
 
         def begin() -> list[Any]:
             if packed is None:
@@ -399,7 +427,7 @@ class Engine:
         return self._change(said_of(said), kind, int(f["received"]), int(f["seen"]), was)
 
     def _id(self, slot: int, said: Any) -> str:
-        return account(self.tables, int(self.vehicles.rows["vehicle"][slot]), said_of(said), 0, 0).episode.id
+        return account(self.tables, self._whose[slot][0], said_of(said), 0, 0).episode.id
 
     def _keyframe(self, slot: int) -> None:
         v = self.vehicles

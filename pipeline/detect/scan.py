@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 from pipeline.detect.ahead import LEAD, look_ahead
-from pipeline.detect.arrive import read, triage
+from pipeline.detect.arrive import IN_ORDER, read, triage
 from pipeline.detect.compiled import bare, compiled
 from pipeline.detect.corridor import nearest, part_at
 from pipeline.detect.form import (
@@ -36,6 +36,7 @@ from pipeline.detect.state import admit
 from pipeline.detect.way import crossed, look_at, looked_at, looks, way_to
 
 DONE, OUT_FULL, PAIRS_FULL = 0, 1, 2
+NO_ROOM, UNKNOWN = -1, -2  # of `take`: for its fixes; is a name of the record, or its place
 MOST_LEGS = 62  # movements of one vehicle, at most: a bit each
 
 
@@ -267,43 +268,46 @@ def scan(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, use: Any, start:
     return len(fixes), n, DONE
 
 
+@compiled
+def forward(world: Any, fixes: Any, use: Any, start: int, admits: bool) -> tuple[int, int, int, int]:
+    """As `scan`, in a boxed `World`. When it is through and `admits`, the fixes are remembered; the last of what it returns is what `admit`
+    does, else 0."""
+    w = world.held
+    return _scan_and_admit(w, fixes, use, start, admits)
+
+
 @bare
-def _scan_and_admit(
-    plan: Any, v: Any, fixes: Any, use: Any, start: int, out: Any, admits: bool, due: Any
-) -> tuple[int, int, int, int]:
-    start, n, why = scan(plan, v.rows, v.pairs, v.legs, fixes, use, start, out)
-    frames = admit(v, due, fixes, use) if admits and why == DONE else 0
+def _scan_and_admit(w: Any, fixes: Any, use: Any, start: int, admits: bool) -> tuple[int, int, int, int]:
+    v = w.vehicles
+    start, n, why = scan(w.plan, v.rows, v.pairs, v.legs, fixes, use, start, w.record.out)
+    frames = admit(v, w.record.due, fixes, use) if admits and why == DONE else 0
     return start, n, why, frames
 
 
 @compiled
-def forward(
-    world: Any, fixes: Any, use: Any, start: int, out: Any, admits: bool, due: Any
-) -> tuple[int, int, int, int]:
-    """As `scan`, in the plan and on the vehicles of a boxed `World`. When it is through and `admits`, the fixes are remembered; the last
-    of what it returns is what `admit` does, else 0."""
-    w = world.held
-    return _scan_and_admit(w.plan, w.vehicles, fixes, use, start, out, admits, due)
-
-
-@compiled
 def take(
-    world: Any, stamp: int, by_place: Any, places: Any, packed: Any, block: Any, series: Any, fixes: Any, use: Any, out: Any, due: Any
-) -> tuple[int, tuple[int, int, int, int]]:  # fmt: skip
-    """Columns of a record become `fixes`, and `use` says what to do with each. `by_place`: what `Names` says by `places`, for which there
-    is room in `packed`; without places it is said of the record's names. Returns how many fixes are out of order, -1 when a name is not
-    known yet and nothing was done; when none is, what `forward` returned: it has been called, for they are to be remembered."""
-    if len(places) > 0:
-        if look_up(by_place, places, packed) != 0:
-            return -1, (0, 0, DONE, 0)
-        by_place = packed
-    read(block, by_place, series, fixes)
+    world: Any, stamp: int, block: Any, n: int, places: Any, names: int
+) -> tuple[int, bool, int, tuple[int, int, int, int]]:
+    """Columns of a record of n fixes become rows, `use` says what to do with each, and when all are in order they are judged and
+    remembered. `names`: how many names the record has; their `places` in the plan, or none where the box's record has what `Names` says
+    of them. Returns how many fixes are out of order, or why nothing was done; is there more to do than to go on; when the last one was
+    received; what `forward` has returned."""
     w = world.held
-    v = w.vehicles
+    v, record = w.vehicles, w.record
+    nothing = (0, 0, DONE, 0)
+    if v.free[1] < n or len(v.found) < n:
+        return NO_ROOM, True, 0, nothing
+    known = record.names[:names]
+    if len(places) > 0 and look_up(record.by_place, places, known) != 0:
+        return UNKNOWN, True, 0, nothing
+    fixes, use = record.fixes[:n], record.use[:n]
+    read(block, known, record.series, fixes)
     late = triage(v.rows, v.keys, stamp, fixes, use)
     if late:
-        return late, (0, 0, DONE, 0)
-    return 0, _scan_and_admit(w.plan, v, fixes, use, 0, out, True, due)
+        return late, True, 0, nothing
+    start, said, why, frames = _scan_and_admit(w, fixes, use, 0, True)
+    more = said != 0 or why != DONE or frames != 0 or v.tally[IN_ORDER] != n
+    return 0, more, fixes[n - 1].received, (start, said, why, frames)
 
 
-__all__ = ["DONE", "IN", "OUT_FULL", "PAIRS_FULL", "UNSURE", "forward", "scan", "take"]
+__all__ = ["DONE", "IN", "NO_ROOM", "OUT_FULL", "PAIRS_FULL", "UNKNOWN", "UNSURE", "forward", "scan", "take"]

@@ -160,13 +160,12 @@ class Segment(Engine):
         return still_open(v.rows, v.pairs, v.legs, slot, self._first_leg(slot))
 
     def _first_leg(self, slot: int) -> int:
-        return int(self.tables.static.vehicles["legs"][int(self.vehicles.rows["vehicle"][slot])][0])
+        return int(self.tables.static.vehicles["legs"][self._whose[slot][0]][0])
 
     def _told(self, slot: int, said: Any, f: Any) -> Change:
-        vehicle = int(self.vehicles.rows["vehicle"][slot])
-        told = account(self.tables, vehicle, said_of(said), int(f["received"]), int(f["seen"]))
-        cell = self.plan.vehicles[self.tables.vehicle_ids[vehicle]].cell
-        return told.change("amend", 0, cell, self.plan.hash)
+        place, vehicle = self._whose[slot]
+        told = account(self.tables, place, said_of(said), int(f["received"]), int(f["seen"]))
+        return told.change("amend", 0, vehicle.cell, self.plan.hash)
 
     def removed(self, vehicle: str, ended: list[Any], at_us: int) -> list[Change]:
         """The last word on episodes whose rule is in force no longer: records of this version."""

@@ -36,11 +36,25 @@ class State(NamedTuple):
     found: Array
 
 
+class Record(NamedTuple):
+    """What a record is read into, and what is said of it. `by_place`: what `Names` says by the places of names in the plan; `names`: the same
+    of the record's names; `due`: at which count of fixes each slot wants a keyframe."""
+
+    series: Array
+    by_place: Array
+    names: Array
+    fixes: Array
+    use: Array
+    out: Array
+    due: Array
+
+
 class World(NamedTuple):
     """All that a record is judged by. `plan`: of `tables.Static`."""
 
     plan: Any
     vehicles: State
+    record: Record
 
 
 def clear_held(held: Array) -> None:
@@ -65,7 +79,7 @@ class Vehicles:
         self.pairs: Array = np.zeros((capacity, pairs), PAIR)
         self.legs: Array = np.zeros((capacity, legs), LEG)
         self.keys: Array = np.zeros(capacity, KEY)
-        self.revisions: Array = np.zeros(capacity, np.int64)
+        self.revisions: list[int] = []
         self.dirty: Array = np.zeros(capacity, bool)
         self.known_from: Array = np.zeros(capacity, np.int64)
         """History is whole for fixes seen after this."""
@@ -77,29 +91,30 @@ class Vehicles:
         self.limit_us = 0
         self._tally: Array = np.zeros(8, np.int64)
         self._found: Array = np.zeros(16, np.int64)
-        self._world: Any = None
+        self.box: Any = None
+        """Of the `World` that they are in; None: one of its arrays has been replaced since it was made."""
 
-    def world(self, static: Any) -> Any:
-        """A box of `World` for this plan, which is always the same one; to be asked for again before every call."""
-        if self._world is None:
-            state = State(
-                self.rows, self.pairs, self.legs, self.keys, self.dirty, self.chains, self.pool, self.links, self.free,
-                self._tally, self._found,
-            )  # fmt: skip
-            self._world = boxed(World(static, state))
-        return self._world
+    def boxed(self, static: Any, record: Record) -> Any:
+        """A box of `World`, kept as `box`."""
+        state = State(
+            self.rows, self.pairs, self.legs, self.keys, self.dirty, self.chains, self.pool, self.links, self.free,
+            self._tally, self._found,
+        )  # fmt: skip
+        self.box = boxed(World(static, state, record))
+        return self.box
 
     def add(self, vehicle: int) -> int:
         slot = self.count
         if slot == len(self.rows):
-            for name in ("rows", "pairs", "legs", "keys", "revisions", "dirty", "known_from", "chains"):
+            for name in ("rows", "pairs", "legs", "keys", "dirty", "known_from", "chains"):
                 setattr(self, name, _twice(getattr(self, name)))
-            self._world = None
+            self.box = None
         self.count += 1
         self.rows[slot] = np.zeros((), ROW)
         self.rows["vehicle"][slot] = vehicle
         self.clear(slot)
         self.chains[slot] = (-1, -1, 0, 0)
+        self.revisions.append(0)
         return slot
 
     def clear(self, slot: int) -> None:
@@ -114,7 +129,7 @@ class Vehicles:
 
     def more_pairs(self) -> None:
         self.pairs = np.concatenate([self.pairs, np.zeros_like(self.pairs)], axis=1)
-        self._world = None
+        self.box = None
 
     # ---- a vehicle's row as bytes: what keyframes and checkpoints hold --------------------------------------------
 
@@ -146,13 +161,13 @@ class Vehicles:
             self.links = np.concatenate([self.links, links])
             self.free[0] = n
             self.free[1] += n
-            self._world = None
+            self.box = None
 
     def make_room_to_admit(self, fixes: int) -> None:
         self.make_room(fixes)
         if len(self._found) < fixes:
             self._found = np.zeros(2 * fixes, np.int64)
-            self._world = None
+            self.box = None
 
     def admitted(self, due: int) -> tuple[list[int], list[int]]:
         """Of the last `admit`, which returned `due`: the slots whose keyframes are, and how many fixes were of each use."""

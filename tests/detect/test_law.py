@@ -307,9 +307,8 @@ def test_a_press_is_told_once() -> None:
     ]
 
 
-def test_places_say_the_same_as_names_and_wrong_ones_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_places_say_the_same_as_names_and_wrong_ones_are_not_used() -> None:
     """A record with places, one whose places are of another plan, and one with places out of range."""
-    monkeypatch.setattr("pipeline.detect.engine.FEW_NAMES", 0)
     world = plan([area("a", square(0, 0, 100), watch("area.entered", 0))], vehicles=("v1", "v2"))
     names = names_of(world)
     fixes = [fix(t, 400 - 40 * t, 0, vehicle) for t in range(20) for vehicle in ("v2", "v1")]
