@@ -38,6 +38,7 @@ from pipeline.detect.tell import (
     Account,
     Said,
     account,
+    all_said,
     fold,
     kind_of,
     overlap,
@@ -281,7 +282,7 @@ class Engine:
         parts, frames = self._scanned(fixes, use, admits=True, begun=begun)
         for part in parts:
             received, seen = fixes["received"], fixes["seen"]
-            for said in map(Said._make, part.tolist()):
+            for said in all_said(part):
                 changes.append(self._change(said, kind_of(said), received.item(said.fix), seen.item(said.fix)))
         due, skipped = self.vehicles.admitted(frames)
         for slot in due:

@@ -1,7 +1,7 @@
 """Where a point lies with respect to every area near it: a grid of cells over the plan, built once.
 
-A cell lists the areas whose border comes within `reach` of it, with those edges, and the areas that it lies wholly inside. So a
-fix looks at what is near and not at what exists. Which side of a border a point is on is told by the nearest edge or corner
+A cell lists the areas whose border comes within `reach` of it, with those edges, the nearest to its centre first, and the areas that it
+lies wholly inside. So a fix looks at what is near and not at what exists. Which side of a border a point is on is told by the nearest edge or corner
 (signed distance with pseudo-normals: Baerentzen and Aanaes 2005); where no border is near, by the cell's centre. How deep the
 centre itself lies is known: that says enough of a point whose border is farther away than anybody asks.
 """
@@ -22,7 +22,7 @@ from pipeline.detect.compiled import bare, compiled
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-SMALLEST_CELL_M = 500.0
+SMALLEST_CELL_M = 350.0
 MOST_CELLS = 1_000_000
 SLACK_M = 1e-3  # far more than sums of metres are wrong by
 
@@ -37,6 +37,7 @@ ENTRY = np.dtype(
     ],
     align=True,
 )
+NEAR = np.dtype([("edge", "i4"), ("away", "f4")], align=True)  # `away` from the cell's centre: never more than it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Ground:
     edges: Floats
     starts: Ints  # (cells + 1,) into entries
     entries: npt.NDArray[np.void]  # of ENTRY
-    near: Ints  # edges
+    near: npt.NDArray[np.void]  # of NEAR
     outlines: Ints  # (areas + 1,) into edges
     area_boxes: Floats  # (areas, 4): west, south, east, north
 
@@ -80,16 +81,8 @@ def build_ground(polygons: Sequence[shapely.Polygon], reach_m: float) -> Ground:
     """`reach_m`: within this distance of a border the distance is exact, beyond it only the side is known."""
     if not polygons:
         box = np.array([0.0, 0.0, 1.0, 0.0, 0.0, reach_m])
-        none = np.zeros(0, np.int64)
-        return Ground(
-            box,
-            np.zeros((0, 8)),
-            np.zeros(1, np.int64),
-            np.zeros(0, ENTRY),
-            none,
-            np.zeros(1, np.int64),
-            np.zeros((0, 4)),
-        )
+        nowhere = np.zeros(1, np.int64)
+        return Ground(box, np.zeros((0, 8)), nowhere, np.zeros(0, ENTRY), np.zeros(0, NEAR), nowhere, np.zeros((0, 4)))
     bounds = shapely.bounds(np.array(polygons, object))
     west, south, east, north = (
         bounds[:, 0].min(), bounds[:, 1].min(), bounds[:, 2].max(), bounds[:, 3].max()
@@ -107,9 +100,9 @@ def build_ground(polygons: Sequence[shapely.Polygon], reach_m: float) -> Ground:
     n_edges = n_near = 0
     for index, polygon in enumerate(polygons):
         edges = _edges_of(polygon)
-        found_cell, found_edge = _mark(box, edges)
-        order = np.argsort(found_cell, kind="stable")
-        found_cell, found_edge = found_cell[order], found_edge[order]
+        found_cell, found_edge, found_away = _mark(box, edges)
+        order = np.lexsort((found_away, found_cell))
+        found_cell = found_cell[order]
         border_cells, first = np.unique(found_cell, return_index=True)
         last = np.r_[first[1:], len(found_cell)]
         all_cells, within = _inside_cells(box, edges, border_cells)
@@ -121,20 +114,23 @@ def build_ground(polygons: Sequence[shapely.Polygon], reach_m: float) -> Ground:
         firsts.append(np.where(has, first[where_in] + n_near, 0))
         lasts.append(np.where(has, last[where_in] + n_near, 0))
         inside.append(within)
-        near_parts.append(found_edge + n_edges)
+        near = np.empty(len(order), NEAR)
+        near["edge"] = found_edge[order] + n_edges
+        near["away"] = np.nextafter(found_away[order].astype(np.float32), np.float32(-1))
+        near_parts.append(near)
         edge_parts.append(edges)
         n_edges += len(edges)
         outlines.append(n_edges)
-        n_near += len(found_edge)
+        n_near += len(near)
     cell_of = np.concatenate(cells)
     order = np.argsort(cell_of, kind="stable")
     entries = np.zeros(len(cell_of), ENTRY)
     for name, parts in (("area", areas), ("first", firsts), ("last", lasts), ("inside", inside)):
         entries[name] = np.concatenate(parts)[order]
     starts = np.searchsorted(cell_of[order], np.arange(columns * rows + 1)).astype(np.int64)
-    all_edges, near = np.concatenate(edge_parts), np.concatenate(near_parts).astype(np.int64)
-    _centres(box, all_edges, near, starts, entries)
-    return Ground(box, all_edges, starts, entries, near, np.array(outlines, np.int64), np.ascontiguousarray(bounds))
+    all_edges, all_near = np.concatenate(edge_parts), np.concatenate(near_parts)
+    _centres(box, all_edges, all_near, starts, entries)
+    return Ground(box, all_edges, starts, entries, all_near, np.array(outlines, np.int64), np.ascontiguousarray(bounds))
 
 
 @bare
@@ -152,13 +148,14 @@ def _segment_to_point(ax: float, ay: float, bx: float, by: float, x: float, y: f
 
 
 @compiled
-def _mark(box: Floats, edges: Floats) -> tuple[Ints, Ints]:
-    """(cell, edge) for every edge within reach of any point of the cell, or a little farther."""
+def _mark(box: Floats, edges: Floats) -> tuple[Ints, Ints, Floats]:
+    """(cell, edge, metres from the cell's centre) for every edge within reach of any point of the cell, or a little farther."""
     west, south, cell, columns, rows, reach = box
     limit = reach + cell * 0.7072
     count = 0
     cells = np.empty(1024, np.int64)
     which = np.empty(1024, np.int64)
+    away = np.empty(1024)
     for e in range(len(edges)):
         ax, ay, bx, by = edges[e, 0], edges[e, 1], edges[e, 2], edges[e, 3]
         c0 = max(0, int((min(ax, bx) - reach - west) / cell))
@@ -168,14 +165,17 @@ def _mark(box: Floats, edges: Floats) -> tuple[Ints, Ints]:
         for r in range(r0, r1 + 1):
             for c in range(c0, c1 + 1):
                 x, y = west + (c + 0.5) * cell, south + (r + 0.5) * cell
-                if _segment_to_point(ax, ay, bx, by, x, y) <= limit:
+                metres_off = _segment_to_point(ax, ay, bx, by, x, y)
+                if metres_off <= limit:
                     if count == len(cells):
                         cells = np.concatenate((cells, np.empty(count, np.int64)))
                         which = np.concatenate((which, np.empty(count, np.int64)))
+                        away = np.concatenate((away, np.empty(count)))
                     cells[count] = r * int(columns) + c
                     which[count] = e
+                    away[count] = metres_off
                     count += 1
-    return cells[:count].copy(), which[:count].copy()
+    return cells[:count].copy(), which[:count].copy(), away[:count].copy()
 
 
 @compiled
@@ -245,12 +245,16 @@ def roughly(entry: Any, aside: float, need: float) -> float:
 
 
 @bare
-def depth(edges: Floats, near: Ints, entry: Any, reach: float, x: float, y: float) -> float:
-    """Signed distance to the border in metres, positive inside; exact within reach of it, else plus or minus reach."""
+def depth(edges: Floats, near: Any, entry: Any, reach: float, aside: float, x: float, y: float) -> float:
+    """Signed distance to the border in metres, positive inside; exact within reach of it, else plus or minus reach. `aside`: how far the
+    point is from the middle of the entry's cell, so that no edge is nearer to it than to the middle by more than that."""
     best = reach * reach
     side = 0.0
     for k in range(entry.first, entry.last):
-        e = near[k]
+        left = near[k].away - aside - SLACK_M
+        if left > 0.0 and left * left >= best:
+            break  # nor is any of the rest
+        e = near[k].edge
         ax, ay = edges[e, 0], edges[e, 1]
         dx, dy = edges[e, 2] - ax, edges[e, 3] - ay
         px, py = x - ax, y - ay
@@ -278,10 +282,10 @@ def depth(edges: Floats, near: Ints, entry: Any, reach: float, x: float, y: floa
 
 
 @compiled
-def _centres(box: Floats, edges: Floats, near: Ints, starts: Ints, entries: Any) -> None:
+def _centres(box: Floats, edges: Floats, near: Any, starts: Ints, entries: Any) -> None:
     """Fill in how deep the middle of every cell lies."""
     columns = int(box[3])
     for cell in range(len(starts) - 1):
         x, y = box[0] + (cell % columns + 0.5) * box[2], box[1] + (cell // columns + 0.5) * box[2]
         for e in range(starts[cell], starts[cell + 1]):
-            entries[e].centre = depth(edges, near, entries[e], box[5], x, y)
+            entries[e].centre = depth(edges, near, entries[e], box[5], 0.0, x, y)

@@ -33,7 +33,7 @@ from pipeline.detect.rules.deviation import corridor_side, deviation_step
 from pipeline.detect.rules.held import emit, hold_false
 from pipeline.detect.rules.stop import stop_step
 from pipeline.detect.state import admit
-from pipeline.detect.way import crossed, look_at, looked_at, looks, way_to
+from pipeline.detect.way import crossed, crossed_nearby, look_at, looked_at, looks, way_to
 
 DONE, OUT_FULL, PAIRS_FULL = 0, 1, 2
 NO_ROOM, UNKNOWN = -1, -2  # of `take`: for its fixes; is a name of the record, or its place
@@ -150,7 +150,7 @@ def scan(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, use: Any, start:
             area = st.entries[e].area
             deep = roughly(st.entries[e], aside, need)
             if deep == 0.0:
-                deep = depth(st.edges, st.near, st.entries[e], reach, x, y)
+                deep = depth(st.edges, st.near, st.entries[e], reach, aside, x, y)
             here = deep > -accuracy
             if here and (st.area_flags[area] != 0 or listed(st.homes, v.homes[0], v.homes[1], area)):
                 exempt = 1
@@ -158,7 +158,9 @@ def scan(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, use: Any, start:
                 leg_plan = st.legs[k]
                 for q in range(leg_plan.stops[0], leg_plan.stops[1]):
                     if st.exempt[q] == area:
-                        deep = depth(st.edges, st.near, st.entries[e], reach, x, y)  # a way in is longer than `need`
+                        deep = depth(
+                            st.edges, st.near, st.entries[e], reach, aside, x, y
+                        )  # a way in is longer than `need`
                         if deep > -max(accuracy, st.access[q]):
                             allowed_bits |= 1 << (k - leg0)
                             if deep > -accuracy:
@@ -170,7 +172,10 @@ def scan(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, use: Any, start:
                 side = side_of(deep, accuracy, w.enter, w.exit)
                 # depth changes by no more than the way that is gone: from here it cannot have been deep enough
                 if way.length_m > 0.0 and side != IN and deep + way.length_m >= SURE * way.accuracy_m + w.enter:
-                    cuts = crossed(st.area_boxes, st.outlines, st.edges, area, way)
+                    if far == 0:
+                        cuts = crossed_nearby(st.edges, st.near, st.entries[e], aside, way)
+                    else:
+                        cuts = crossed(st.area_boxes, st.outlines, st.edges, area, way)
                     if cuts >= 2:
                         n = crossing_step(st, row, pairs, slot, wi, way, f, out, n, i)
                 k = find_pair(pairs, slot, row.pairs, wi)

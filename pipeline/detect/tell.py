@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import struct
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -23,7 +24,7 @@ FIELDS = ("severity", "began", "decided", "ended", "lat", "lon", "along", "peak"
 
 
 class Said(NamedTuple):
-    """One record of a scan (form.OUT) as plain numbers: NumPy's own are slow to take apart one by one."""
+    """One record of a scan (form.OUT) as plain numbers: NumPy's own are slow to take apart one by one, even by NumPy."""
 
     fix: int
     slot: int
@@ -38,6 +39,15 @@ class Said(NamedTuple):
     lon: float
     along: float
     peak: float
+
+
+_OUT = struct.Struct("=6i3q4d")
+assert _OUT.size == OUT.itemsize
+
+
+def all_said(records: Array) -> Iterator[Said]:
+    """Of form.OUT, one behind the other."""
+    return map(Said._make, _OUT.iter_unpack(records.data))
 
 
 def said_of(record: Any) -> Said:

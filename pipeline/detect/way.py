@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from pipeline.detect.compiled import bare
 from pipeline.detect.form import STILL_MPS
-from pipeline.detect.ground import cell_at, depth, metres
+from pipeline.detect.ground import SLACK_M, cell_at, depth, from_centre, metres
 
 STRAIGHT_M = 3_000.0  # a road in the mountains has turned by then
 LEAP_MPS = 70.0  # faster than any vehicle of ours: one of the two fixes is wrong, and so is the line to it
@@ -114,13 +114,26 @@ def crossed(boxes: Any, outlines: Any, edges: Any, area: int, way: Way) -> int:
 
 
 @bare
+def crossed_nearby(edges: Any, near: Any, entry: Any, aside: float, way: Way) -> int:
+    """As `crossed`, of a way no longer than `reach`: what it meets is among the edges near its end. `entry`: the area's, of the cell of that
+    end, which is so far `aside` from the cell's middle."""
+    n = 0
+    for k in range(entry.first, entry.last):
+        if near[k].away - aside - SLACK_M > way.length_m:
+            break  # nor does it come to any of the rest
+        if meets(edges, near[k].edge, way) > 0.0:
+            n += 1
+    return n
+
+
+@bare
 def deep_in(st: Any, area: int, x: float, y: float) -> float:
     """Signed distance to the border of one area, positive inside; exact within reach of it."""
     cell = cell_at(st.box, x, y)
     if cell >= 0:
         for e in range(st.starts[cell], st.starts[cell + 1]):
             if st.entries[e].area == area:
-                return depth(st.edges, st.near, st.entries[e], st.box[5], x, y)
+                return depth(st.edges, st.near, st.entries[e], st.box[5], from_centre(st.box, x, y), x, y)
     return -float(st.box[5])
 
 

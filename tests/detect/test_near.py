@@ -37,15 +37,20 @@ def test_what_a_cell_says_of_a_border_is_never_deeper_than_the_truth() -> None:
     area = shapely.Polygon(ring, [ring[::-1] * 0.3])
     ground = build_ground([area], 560.0)
     reach = float(ground.box[5])
+    farther = [np.diff(ground.near["away"][e["first"] : e["last"]]) for e in ground.entries]
+    assert all((f >= 0).all() for f in farther)  # the nearest first
     enough = 0
     for x, y in rng.uniform(-3500.0, 3500.0, (3000, 2)):
         cell = cell_at(ground.box, x, y)
         for e in range(ground.starts[cell], ground.starts[cell + 1]) if cell >= 0 else ():
             far = shapely.Point(x, y).distance(area.boundary)
             true = min(far, reach) if area.contains(shapely.Point(x, y)) else -min(far, reach)
-            assert abs(depth(ground.edges, ground.near, ground.entries[e], reach, x, y) - true) < 1e-6
+            entry, aside = ground.entries[e], from_centre(ground.box, x, y)
+            deep = depth(ground.edges, ground.near, entry, reach, aside, x, y)
+            assert abs(deep - true) < 1e-6
+            assert deep == depth(ground.edges, ground.near, entry, reach, 1e9, x, y)  # as if no edge could be passed over
             need = float(rng.choice([20.0, 100.0, 500.0]))
-            rough = roughly(ground.entries[e], from_centre(ground.box, x, y), need)
+            rough = roughly(entry, aside, need)
             if rough != 0.0:
                 enough += 1
                 assert need < abs(rough) <= abs(true) + 1e-6
