@@ -33,8 +33,9 @@ class _Plain(yaml.SafeDumper):
         return True
 
 
-def write_plan(directory: Path, vehicles: int) -> Path:
-    """A plan in which every vehicle has a forbidden area of its own, told at the first fix inside."""
+def write_plan(directory: Path, vehicles: int, areas: int | None = None) -> Path:
+    """A plan in which each of the first `areas` vehicles, without it every one, has a forbidden area at its home, told at the first fix
+    inside."""
     plan = directory / "plan"
     plan.mkdir(parents=True, exist_ok=True)
 
@@ -68,11 +69,11 @@ def write_plan(directory: Path, vehicles: int) -> Path:
             }
         },
     )
-    areas, cars = [], []
-    for i in range(vehicles):
+    forbidden, cars = [], []
+    for i in range(vehicles if areas is None else areas):
         lat, lon = home_of(i)
         circle = {"lat": round(lat, 6), "lon": round(lon, 6), "radius_m": 200}
-        areas.append(
+        forbidden.append(
             {
                 "id": f"a-{i}",
                 "name": words,
@@ -81,8 +82,9 @@ def write_plan(directory: Path, vehicles: int) -> Path:
                 "rules": [{"rule": "area.forbidden"}],
             }
         )
+    for i in range(vehicles):
         cars.append({"id": f"v-{i}", "call_sign": f"V-{i}", "kind": "pickup", "role": "patrol", "devices": [f"d-{i}"]})
-    put("areas.yaml", {"areas": areas})
+    put("areas.yaml", {"areas": forbidden})
     put("vehicles.yaml", {"vehicles": cars})
     return plan
 

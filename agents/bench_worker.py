@@ -24,7 +24,7 @@ async def measure_worker(seed: int = 1, vehicles: int = 10_000, records: int = 4
     with tempfile.TemporaryDirectory(prefix="rahdar-bench-") as name:
         settings = Settings(log_url=f"log://{name}/log", partitions=1, plan=Path(name), var=Path(name) / "var")
         await declare_topics(settings.log_url, topics.ALL, settings.partitions)
-        await _fill(settings, [encode_observations(b) for b in Drive(plan, seed).batches(size, records)])
+        await fill(settings, [encode_observations(b) for b in Drive(plan, seed).batches(size, records)])
         app = make_app("rahdar-detect", settings.log_url)
         stage = detect_stage(app, settings, plan)
         cpu, wall = time.process_time(), time.monotonic()
@@ -49,7 +49,8 @@ async def measure_worker(seed: int = 1, vehicles: int = 10_000, records: int = 4
     ]
 
 
-async def _fill(settings: Settings, values: list[bytes]) -> None:
+async def fill(settings: Settings, values: list[bytes]) -> None:
+    """These records into the one partition of observations, until they are durable."""
     app = make_app("rahdar-bench-fill", settings.log_url)
     topic = app.topic(topics.OBSERVATIONS.name, partitions=settings.partitions, **RAW_RECORDS)
     await app.start()

@@ -30,7 +30,7 @@ seed_option = click.option("--seed", default=1, show_default=True, help="Of the 
 
 @click.group()
 def bench() -> None:
-    """Measure on this machine: core, worker, latency, influx."""
+    """Measure on this machine: core, worker, restart, latency, influx."""
 
 
 @bench.command()
@@ -60,6 +60,20 @@ def worker(as_json: bool, seed: int, records: int) -> None:
     """One Faust worker on the embedded log: records of observations in, changes out, checkpoints on the way."""
     measure = importlib.import_module("agents.bench_worker").measure_worker
     _show(asyncio.run(measure(seed=seed, records=records)), as_json)
+
+
+@bench.command()
+@as_json_option
+@seed_option
+@click.option("--vehicles", type=click.IntRange(min=1), default=10_000, show_default=True)
+def restart(as_json: bool, seed: int, vehicles: int) -> None:
+    """From the death of a worker by kill -9 to the first new change, with all vehicles in its checkpoint."""
+    measure = importlib.import_module("agents.bench_restart").measure_restart
+    try:
+        rows = asyncio.run(measure(seed=seed, vehicles=vehicles))
+    except TimeoutError as error:
+        raise Unreachable("no new change within three minutes") from error
+    _show(rows, as_json)
 
 
 @bench.command()
