@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import re
@@ -172,7 +173,10 @@ async def run_stages(names: tuple[str, ...], settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    gc.disable()
     plan = load_plan(settings.plan)
+    gc.freeze()  # it stays for as long as we do: to look through it again and again makes everything else wait
+    gc.enable()
     clock = scaled_clock(settings.speed, settings.clock_anchor_us)
     await declare_topics(settings.log_url, topics.ALL, settings.partitions)
     work: list[Awaitable[None]] = [_run_app(name, settings, plan, clock, stop) for name in names if name != "ingest"]

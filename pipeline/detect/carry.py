@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.detect.form import AREA, BEGIN, DEVIATION, LEG, OUT, PAIR, ROW, STOPPED
 from pipeline.detect.rules.areas import concerns
-from pipeline.detect.state import clear_held
+from pipeline.detect.state import NEW_HELD, NEW_LEG
 from pipeline.detect.tables import Tables
 
 BEFORE_ALL = -1  # a device's place, in the key of a state that no fix has made
@@ -50,7 +50,7 @@ class Carrier:
         moved = self._legs(vehicle, legs, place, v, ended)
         if v is None or v["stop_on"] != 1:
             self._end(row["stop"]["held"][0], STOPPED, 0, ended)
-            clear_held(row["stop"]["held"])
+            row["stop"]["held"] = NEW_HELD
         if v is None:
             return None, ended
         own = [pair for pair in kept if pair is not None]
@@ -72,9 +72,7 @@ class Carrier:
 
     def _legs(self, vehicle: str, legs: Any, place: int, v: Any, ended: list[Any]) -> Any:
         """A movement that takes another way begins anew; one whose way was drawn anew goes on."""
-        moved = np.zeros(self.new.most_legs, LEG)
-        moved["segment"] = -1
-        clear_held(moved["held"])
+        moved = np.full(self.new.most_legs, NEW_LEG)
         first, last = (int(k) for k in v["legs"]) if v is not None else (0, 0)
         theirs = {self._way(self.new, k): k - first for k in range(first, last)}
         first, last = (
@@ -90,7 +88,7 @@ class Carrier:
             if not on:
                 self._end(leg["held"], DEVIATION, k, ended)
                 if at is not None:
-                    clear_held(moved["held"][at : at + 1])
+                    moved["held"][at] = NEW_HELD
         return moved
 
     @staticmethod

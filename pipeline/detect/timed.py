@@ -122,13 +122,10 @@ class Timed:
     def feed(self, batch: ObservationBatch, plans: Mapping[str, CompiledPlan] | None = None) -> list[Change]:
         """One record. Raises NeedHistoryError, or UnknownPlanError of a switch to a plan that is not in `plans`: give what is missing, and
         feed it again."""
-        if self.simple and not batch.others:
+        if self.simple and not batch.others and not self._owed:
             return self.first.feed(batch)
         orders = [o.what for o in batch.others if isinstance(o.what, Order) and self._admitted(o.what)]
         new = [order for order in orders if not self.timeline.has(order)]
-        if self.simple and not new:
-            self._hear_time(batch)
-            return self.first.feed(batch)
         if not new:
             return self._with_owed(batch)
         later = self.timeline.with_orders(new, plans)
@@ -142,7 +139,11 @@ class Timed:
 
     def _with_owed(self, batch: ObservationBatch) -> list[Change]:
         """The new timeline stands even when history is missing for the rest: what it changed is told with the second try."""
-        changes = self._feed(batch)
+        if self.simple:
+            self._hear_time(batch)
+            changes = self.first.feed(batch)
+        else:
+            changes = self._feed(batch)
         owed, self._owed = self._owed, []
         return owed + changes
 
@@ -467,6 +468,8 @@ class Timed:
         self._passed = self.timeline.place(now_us)
 
     def restore_accounts(self, accounts: Iterable[Any], removed: Mapping[str, list[tuple[int, list[Change]]]]) -> None:
+        if self.simple:
+            return
         layers = {layer.from_us: layer for layer in self.layers}
         for account in accounts:
             if account.told:
@@ -557,7 +560,15 @@ class Timed:
         self._heirs, self._again = [], {}
         self._passed = self._gone
         self.whole_next = True
-        return self._publish(touched)
+        changes = self._publish(touched)
+        if self.simple:
+            self._end_account()
+        return changes
+
+    def _end_account(self) -> None:
+        """One version is left, whose engine tells by itself from here on: what was kept of it would grow old."""
+        self.told.clear()
+        self.layers[0] = Layer(self.layers[0].from_us, self.layers[0].until_us)
 
     def _begin_account(self) -> set[Key]:
         """What the one engine has told and is not over, and what the rules beside the scan hold."""

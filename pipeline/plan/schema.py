@@ -119,7 +119,7 @@ class RegionIn(Entry):
     invented: bool = False
     cells: Annotated[list[Id], Field(min_length=1)] | None = None  # without: one cell, named like the region
     bounds: BoundsIn
-    places: list[PlaceIn] = []
+    places: list[PlaceIn] = Field(default_factory=list)
 
     @property
     def all_cells(self) -> list[str]:
@@ -137,7 +137,7 @@ class RuleIn(Entry):
     on_delay: Annotated[Duration, Field(ge=0, le=3_600_000_000)] | None = None
     off_delay: Annotated[Duration, Field(ge=0, le=3_600_000_000)] | None = None
     realarm_after: Annotated[Duration, Field(ge=0, le=43_200_000_000)] | None = None
-    roles: list[RoleName] = []
+    roles: list[RoleName] = Field(default_factory=list)
 
 
 class WindowIn(Entry):
@@ -174,8 +174,8 @@ class StretchIn(Entry):
 
 class AreaRuleIn(Entry):
     rule: str
-    roles: list[RoleName] = []
-    vehicles: list[Id] = []
+    roles: list[RoleName] = Field(default_factory=list)
+    vehicles: list[Id] = Field(default_factory=list)
     schedule: Annotated[list[WindowIn], Field(min_length=1)] | None = None  # without: always
     dwell: Annotated[Duration, Field(ge=0, le=3_600_000_000)] | None = None
     enter_margin_m: Margin | None = None
@@ -192,7 +192,7 @@ class AreaIn(Entry):
     circle: CircleIn | None = None
     stretch: StretchIn | None = None
     stop_allowed: bool | None = None
-    rules: list[AreaRuleIn] = []
+    rules: list[AreaRuleIn] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _one_shape(self) -> Self:
@@ -226,8 +226,8 @@ class RouteIn(Entry):
     half_width_m: Annotated[float, Field(ge=10, le=5000)] = 150.0
     exit_width_m: Annotated[float, Field(ge=5, le=5000)] | None = None  # without: three quarters of half_width_m
     line: Line
-    checkpoints: list[CheckpointIn] = []
-    speed_limits: list[SpeedLimitIn] = []
+    checkpoints: list[CheckpointIn] = Field(default_factory=list)
+    speed_limits: list[SpeedLimitIn] = Field(default_factory=list)
 
     @property
     def km_sign(self) -> int:
@@ -252,9 +252,9 @@ class VehicleIn(Entry):
     kind: VehicleKind
     role: RoleName
     devices: Annotated[list[Device], Field(min_length=1, max_length=4)]
-    home: list[Id] = []
+    home: list[Id] = Field(default_factory=list)
     cell: Id | None = None
-    cells_served: list[Ref] = []
+    cells_served: list[Ref] = Field(default_factory=list)
     interval: Annotated[Duration, Field(ge=500_000, le=86_400_000_000)] = 10_000_000
 
 
@@ -298,14 +298,14 @@ class LegIn(Entry):
     to_km: Finite | None = None  # without: its end
     region: Id | None = None  # that is responsible; without: the route's
     cell: Id | None = None  # of that region; without: its first
-    escorts: list[Ref] = []  # without: the convoy's that are of that region, or all of them
+    escorts: list[Ref] = Field(default_factory=list)  # without: the convoy's that are of that region, or all of them
 
 
 class MovementIn(Entry):
     id: Id
     name: Names
     convoy: Id | None = None
-    vehicles: list[Ref] = []
+    vehicles: list[Ref] = Field(default_factory=list)
     route: Ref | None = None
     legs: Annotated[list[LegIn], Field(min_length=1, max_length=16)] | None = None
     starts: str | None = None
@@ -315,7 +315,7 @@ class MovementIn(Entry):
     to_km: Finite | None = None  # without: its end
     origin: Ref | None = None
     destination: Ref | None = None
-    stops: list[Ref] = []
+    stops: list[Ref] = Field(default_factory=list)
 
     @property
     def all_legs(self) -> list[LegIn]:
