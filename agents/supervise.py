@@ -16,7 +16,7 @@ from agents.run import GROUPS
 log = logging.getLogger("rahdar.supervise")
 
 STOP_WITHIN_S = 15.0
-FIRST_PAUSE_S = 0.2
+FIRST_PAUSE_S = 0.2  # after the second death; after the first there is none
 LONGEST_PAUSE_S = 10.0
 CALM_S = 30.0  # a process that lived this long starts again at once
 
@@ -63,8 +63,8 @@ class Supervisor:
             if group not in self._due:
                 if now - self._started[group] > CALM_S:
                     self._pause.pop(group, None)
-                pause = self._pause.get(group, FIRST_PAUSE_S)
-                self._pause[group] = min(pause * 2, LONGEST_PAUSE_S)
+                pause = self._pause.get(group, 0.0)
+                self._pause[group] = min(max(pause * 2, FIRST_PAUSE_S), LONGEST_PAUSE_S)
                 self._due[group] = now + pause
                 log.warning("%s ended with %s; starting it again", "+".join(group), child.returncode)
             if now >= self._due[group]:

@@ -55,12 +55,13 @@ class Ground:
 
 def _rings(polygon: shapely.Polygon) -> list[Floats]:
     """Rings with the inside on their left, without repeated points."""
-    oriented = shapely.geometry.polygon.orient(polygon, 1.0)
     rings = []
-    for ring in (oriented.exterior, *oriented.interiors):
-        xy = np.asarray(ring.coords, float)[:, :2]
-        keep = np.r_[True, np.hypot(*np.diff(xy, axis=0).T) > 1e-9]
-        rings.append(np.ascontiguousarray(xy[keep]))
+    for ring in shapely.get_rings(shapely.orient_polygons(polygon)):
+        xy = shapely.get_coordinates(ring)
+        step = xy[1:] - xy[:-1]
+        keep = np.ones(len(xy), bool)
+        np.greater(step[:, 0] ** 2 + step[:, 1] ** 2, 1e-18, out=keep[1:])
+        rings.append(xy[keep])
     return rings
 
 
@@ -70,10 +71,15 @@ def _edges_of(polygon: shapely.Polygon) -> Floats:
     for ring in _rings(polygon):
         a, b = ring[:-1], ring[1:]
         d = b - a
-        normal = np.stack([d[:, 1], -d[:, 0]], axis=1) / np.hypot(d[:, 0], d[:, 1])[:, None]
-        at_a = normal + np.roll(normal, 1, axis=0)
-        at_b = np.roll(at_a, -1, axis=0)
-        parts.append(np.hstack([a, b, at_a, at_b]))
+        normal = np.empty_like(d)
+        normal[:, 0], normal[:, 1] = d[:, 1], -d[:, 0]
+        normal /= np.hypot(d[:, 0], d[:, 1])[:, None]
+        part = np.empty((len(d), 8))
+        part[:, 0:2], part[:, 2:4] = a, b
+        part[1:, 4:6] = normal[1:] + normal[:-1]
+        part[0, 4:6] = normal[0] + normal[-1]
+        part[:-1, 6:8], part[-1, 6:8] = part[1:, 4:6], part[0, 4:6]
+        parts.append(part)
     return np.concatenate(parts)
 
 

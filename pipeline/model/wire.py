@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -148,15 +148,17 @@ class Fixes:
         object.__setattr__(fixes, "block", block)
         return fixes
 
-    def __getattr__(self, name: str) -> Any:
-        """A column of `of_block` that nobody has asked for yet."""
-        if name not in _PLACES or self.block is None:
-            raise AttributeError(name)
-        dtype, before = _PLACES[name]
-        n = len(self)
-        column = np.frombuffer(self.block, dtype, n, n * before) if n else np.empty(0, dtype)
-        object.__setattr__(self, name, column)
-        return column
+    if not TYPE_CHECKING:  # it has no other attributes than those above
+
+        def __getattr__(self, name: str) -> Any:
+            """A column of `of_block` that nobody has asked for yet."""
+            if name not in _PLACES or self.block is None:
+                raise AttributeError(name)
+            dtype, before = _PLACES[name]
+            n = len(self)
+            column = np.frombuffer(self.block, dtype, n, n * before) if n else np.empty(0, dtype)
+            object.__setattr__(self, name, column)
+            return column
 
     def __len__(self) -> int:
         return len(self.seen_at_us) if self.block is None else len(self.block) // ROW_BYTES

@@ -59,6 +59,7 @@ class _Open:
     value: dict[str, Any] | list[Any]
     path: KeyPath
     key: str | None = None
+    key_path: KeyPath = ()
 
 
 class _Refused(Exception):  # noqa: N818 - never leaves this file
@@ -106,7 +107,11 @@ def _build(text: str, tree: Tree) -> None:
     stack: list[_Open] = []
     documents = 0
     for event in yaml.parse(text, Loader=_Loader):
-        if isinstance(event, yaml.DocumentStartEvent):
+        if isinstance(event, yaml.NodeEvent):
+            _node(event, stack, tree)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            stack.pop()
+        elif isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents > 1:
                 raise _Refused(
@@ -115,10 +120,6 @@ def _build(text: str, tree: Tree) -> None:
                     "a file holds one document",
                     "Put the second one into a file of its own",
                 )
-        elif isinstance(event, yaml.NodeEvent):
-            _node(event, stack, tree)
-        elif isinstance(event, yaml.CollectionEndEvent):
-            stack.pop()
 
 
 def _line(event: Any) -> int:
@@ -127,25 +128,26 @@ def _line(event: Any) -> int:
 
 def _node(event: Any, stack: list[_Open], tree: Tree) -> None:
     line = _line(event)
-    if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
+    if event.anchor is not None:  # an alias has one too
         raise _Refused(line, shown(event.anchor), "anchors and aliases (& and *) are not taken", "Write the value out")
-    top = stack[-1] if stack else None
-    if top is not None and isinstance(top.value, dict) and top.key is None:
-        _key(event, top, line, tree)
-        return
-    value = _value(event, line)
-    path: KeyPath = ()
-    if top is None:
-        tree.data = value
-    elif isinstance(top.value, list):
-        path = (*top.path, len(top.value))
-        top.value.append(value)
+    if not stack:
+        path: KeyPath = ()
+        value = tree.data = _value(event, line)
+        tree.lines[path] = line
     else:
-        assert top.key is not None
-        path = (*top.path, top.key)
-        top.value[top.key] = value
-        top.key = None
-    tree.lines.setdefault(path, line)
+        top = stack[-1]
+        into = top.value
+        if isinstance(into, list):
+            value = _value(event, line)
+            path = (*top.path, len(into))
+            into.append(value)
+            tree.lines[path] = line
+        elif top.key is None:
+            _key(event, top, line, tree)
+            return
+        else:
+            value = into[top.key] = _value(event, line)
+            path, top.key = top.key_path, None  # its line is that of the key
     if isinstance(value, (dict, list)):
         if len(stack) >= MAX_DEPTH:
             raise _Refused(
@@ -159,7 +161,7 @@ def _key(event: Any, top: _Open, line: int, tree: Tree) -> None:
         raise _Refused(line, "", "a key is a list or a mapping", "Put it in quotes, or look for a stray { or [")
     assert isinstance(top.value, dict)
     top.key = str(event.value)
-    path = (*top.path, top.key)
+    top.key_path = path = (*top.path, top.key)
     if top.key in top.value:
         where = "".join(f"[{p + 1}]" if isinstance(p, int) else f".{p}" for p in path).removeprefix(".")
         first = tree.lines[path]
@@ -181,6 +183,8 @@ def _value(event: Any, line: int) -> Any:
         return text
     if text in _WORDS:
         return _WORDS[text]
+    if text[0] not in "+-.0123456789":
+        return text
     if _INT.fullmatch(text):
         return int(text)
     if _FLOAT.fullmatch(text):

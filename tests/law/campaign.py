@@ -1,4 +1,4 @@
-"""The law at length: permutations, kills and seeds by the thousand, one process a core. It goes on where it was stopped, and writes a dated
+"""The law at length: permutations, kills, timelines and seeds by the thousand, one process a core. It goes on where it was stopped, and writes a dated
 table under docs/campaigns. `python -m tests.law.campaign --seeds 1000` does so many of them and no more."""
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pipeline.model.episode import Ledger
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROGRESS = ROOT / "var" / "law-campaign.json"
-SEEDS, PERMUTATIONS, KILLS = 100_000, 1_000, 1_000
+SEEDS, PERMUTATIONS, KILLS, TIMELINES = 100_000, 1_000, 1_000, 1_000
 SEEDS_IN_PIECE = 160  # a world of two cells has so many in a row: no two processes play it
 SAVE_EVERY_S = 10.0
 
@@ -89,6 +89,13 @@ def kills(number: int) -> Piece:
     return Piece(number, failed, Counter(kills=count, worlds=1))
 
 
+def timeline(number: int) -> Piece:
+    """A day under orders drawn at random, in another order of arrival."""
+    from tests.law.timelines import trial
+
+    return Piece(number, [f"timeline {number}: {line}" for line in trial(number)[:1]], Counter(timelines=1))
+
+
 def _episodes(number: int) -> int:
     from tests.law.test_worlds import undisturbed
 
@@ -96,7 +103,12 @@ def _episodes(number: int) -> int:
     return len(ledger.episodes)
 
 
-TRIALS: dict[str, Callable[[int], Piece]] = {"permutations": permutation, "kills": kills, "seeds": seeds}
+TRIALS: dict[str, Callable[[int], Piece]] = {
+    "permutations": permutation,
+    "kills": kills,
+    "timelines": timeline,
+    "seeds": seeds,
+}
 
 
 def _timed(job: tuple[str, int]) -> Piece:
@@ -114,7 +126,7 @@ def _timed(job: tuple[str, int]) -> Piece:
 
 def program() -> str:
     """What was tried, and all that it imports: when any of it changes, what was done before counts for nothing."""
-    for name in ("simulate", "test_worlds"):
+    for name in ("simulate", "test_worlds", "timelines"):
         import_module(f"tests.law.{name}")
     paths = {Path(found) for m in list(sys.modules.values()) if (found := getattr(m, "__file__", None))}
     digest = hashlib.blake2b(digest_size=8)
@@ -170,6 +182,7 @@ def rows(progress: Progress) -> Iterator[str]:
     names = {
         "permutations": "orders of arrival of whole worlds, 24 cells, every rule live",
         "kills": "kills of owners, within and between checkpoints, one worker or three",
+        "timelines": "days under orders drawn at random, in another order of arrival, half of them with kills",
         "seeds": "simulation seeds: stages on a log in memory, a crash at any await",
     }
     for kind, part in progress.parts.items():
@@ -202,7 +215,9 @@ def write_table(progress: Progress) -> Path:
     return target
 
 
-def campaign(permutations: int, kill_count: int, seed_count: int, processes: int, anew: bool = False) -> bool:
+def campaign(
+    permutations: int, kill_count: int, timelines: int, seed_count: int, processes: int, anew: bool = False
+) -> bool:
     """True when nothing failed. The rules are compiled before the processes start, or each would do so."""
     from tests.law.simulate import simulate
     from tests.law.test_worlds import KILLS_OF_WORLD
@@ -216,6 +231,7 @@ def campaign(permutations: int, kill_count: int, seed_count: int, processes: int
     wanted = {
         "permutations": permutations,
         "kills": -(-kill_count // KILLS_OF_WORLD),
+        "timelines": timelines,
         "seeds": -(-seed_count // SEEDS_IN_PIECE),
     }
     for kind, pieces in wanted.items():
@@ -230,11 +246,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--permutations", type=int, default=PERMUTATIONS)
     parser.add_argument("--kills", type=int, default=KILLS)
+    parser.add_argument("--timelines", type=int, default=TIMELINES)
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--anew", action="store_true", help="forget what was done before")
     given = parser.parse_args()
-    return 0 if campaign(given.permutations, given.kills, given.seeds, given.processes, given.anew) else 1
+    return (
+        0 if campaign(given.permutations, given.kills, given.timelines, given.seeds, given.processes, given.anew) else 1
+    )
 
 
 if __name__ == "__main__":

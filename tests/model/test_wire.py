@@ -76,7 +76,7 @@ def test_columns_are_views_of_the_record() -> None:
         assert not column.flags.writeable
         assert getattr(fixes, name) is column
     with pytest.raises(AttributeError):
-        _ = fixes.colour
+        _ = fixes.colour  # type: ignore[attr-defined]  # that is the point
     assert math.isnan(fixes.speed_mps[0])
 
 
