@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -49,7 +50,7 @@ def order(what: str, at_s: float, received_s: float | None = None, **fields: Any
     fields = {key.rstrip("_"): value for key, value in fields.items()}
     return Order(
         what=what, effective_from_us=at, seen_at_us=at, received_at_us=at if received_s is None else T0 + round(received_s * SECOND),
-        plan_hash=fields.get("hash", ""), fields=fields, body=len(repr(fields)),
+        plan_hash=fields.get("hash", ""), fields=fields, body=zlib.crc32(repr(fields).encode()),
     )  # fmt: skip
 
 
