@@ -48,20 +48,21 @@ async def measure_restart(seed: int = 1, vehicles: int = 10_000, turns: int = TU
             for a in range(0, vehicles, 1000)
         ]
         await fill(settings, rounds)
-        waits = []
-        for turn in range(turns):
+        waits: list[float] = []
+        blocks: list[bytes] = []
+        for turn in range(min(turns, vehicles)):
             supervisor = Supervisor({**environment, **QUIET}, [WORKER])
             supervisor.start()
             watching = asyncio.ensure_future(asyncio.to_thread(supervisor.run))
             try:
-                await _covered(settings)
+                blocks = await _covered(settings, blocks)
                 os.kill(supervisor.pids[WORKER], signal.SIGKILL)
                 began = time.monotonic()
                 offset = await end_offset(settings.log_url, topics.OBSERVATIONS.name, 0)
                 await fill(settings, [_record([turn], ROUNDS, 0.0)])
                 await _told(settings, offset)
                 waits.append(time.monotonic() - began)
-                await _covered(settings)
+                blocks = await _covered(settings, blocks)
             finally:
                 supervisor.stop()
                 await watching
@@ -98,8 +99,9 @@ def _record(who: range | list[int], turn: int, east_m: float) -> bytes:
     return encode_observations(builder.build())
 
 
-async def _covered(settings: Settings) -> None:
-    """Wait until a checkpoint covers all that there is."""
+async def _covered(settings: Settings, before: list[bytes]) -> list[bytes]:
+    """Wait until a checkpoint covers all that there is; the keys of its blocks, which are none of those `before`: an owner begins with a
+    whole state of its own."""
     end = await end_offset(settings.log_url, topics.OBSERVATIONS.name, 0)
     async with asyncio.timeout(WITHIN_S):
         while True:
@@ -107,8 +109,8 @@ async def _covered(settings: Settings) -> None:
             async for _, key, value in read_topic(settings.log_url, topics.SNAPSHOTS.name, 0):
                 recovery.see(key or b"", value)
             newest = recovery.newest()
-            if newest is not None and newest.next_input == end:
-                return
+            if newest is not None and newest.next_input == end and set(before).isdisjoint(newest.blocks):
+                return newest.blocks
             await asyncio.sleep(0.2)
 
 

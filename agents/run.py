@@ -10,7 +10,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -108,18 +108,6 @@ def app_id(name: str, settings: Settings) -> str:
     return "rahdar-desk-" + re.sub(r"[^A-Za-z0-9]+", "-", urlsplit(settings.desk_url).netloc)
 
 
-@contextlib.contextmanager
-def _made_to_stay() -> Iterator[None]:
-    """What is made meanwhile, plans and their tables, stays for as long as we do: to look through it for garbage again and again would
-    make everything else wait."""
-    gc.disable()
-    try:
-        yield
-        gc.freeze()
-    finally:
-        gc.enable()
-
-
 async def _prepared(stage: Stage, stop: asyncio.Event) -> bool:
     """A stage of which one at a time may work waits here until it is the one. False: it was stopped before."""
     prepare: Callable[[], Awaitable[None]] | None = getattr(stage, "prepare", None)
@@ -139,8 +127,7 @@ async def _prepared(stage: Stage, stop: asyncio.Event) -> bool:
 async def _run_app(name: str, settings: Settings, plan: CompiledPlan, clock: Clock, stop: asyncio.Event) -> None:
     """Run one stage until `stop`; a crash of the app ends the process, so that its offsets stay where they are."""
     app = make_app(app_id(name, settings), settings.log_url)
-    with _made_to_stay():
-        stage = BUILDERS[name](app, settings, plan, clock)
+    stage = BUILDERS[name](app, settings, plan, clock)
     if not await _prepared(stage, stop):
         await stage.stopped()
         return
@@ -186,8 +173,11 @@ async def run_stages(names: tuple[str, ...], settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    with _made_to_stay():
-        plan = load_plan(settings.plan)
+    gc.disable()
+    plan = load_plan(settings.plan)
+    gc.collect()
+    gc.freeze()  # it stays for as long as we do: to look through it for garbage again and again would make everything else wait
+    gc.enable()
     clock = scaled_clock(settings.speed, settings.clock_anchor_us)
     await declare_topics(settings.log_url, topics.ALL, settings.partitions)
     work: list[Awaitable[None]] = [_run_app(name, settings, plan, clock, stop) for name in names if name != "ingest"]

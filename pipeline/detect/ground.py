@@ -251,6 +251,30 @@ def roughly(entry: Any, aside: float, need: float) -> float:
 
 
 @bare
+def nearer(edges: Floats, e: int, x: float, y: float, best: float, side: float) -> tuple[float, float]:
+    """(square of the distance, side) of this edge where it is nearer than `best`, else what was given. A side below zero: inside."""
+    ax, ay = edges[e, 0], edges[e, 1]
+    dx, dy = edges[e, 2] - ax, edges[e, 3] - ay
+    px, py = x - ax, y - ay
+    t = (px * dx + py * dy) / (dx * dx + dy * dy)
+    if t <= 0.0:
+        q = px * px + py * py
+        if q < best:
+            return q, px * edges[e, 4] + py * edges[e, 5]
+    elif t >= 1.0:
+        qx, qy = px - dx, py - dy
+        q = qx * qx + qy * qy
+        if q < best:
+            return q, qx * edges[e, 6] + qy * edges[e, 7]
+    else:
+        qx, qy = px - t * dx, py - t * dy
+        q = qx * qx + qy * qy
+        if q < best:
+            return q, px * dy - py * dx
+    return best, side
+
+
+@bare
 def depth(edges: Floats, near: Any, entry: Any, reach: float, aside: float, x: float, y: float) -> float:
     """Signed distance to the border in metres, positive inside; exact within reach of it, else plus or minus reach. `aside`: how far the
     point is from the middle of the entry's cell, so that no edge is nearer to it than to the middle by more than that."""
@@ -260,30 +284,19 @@ def depth(edges: Floats, near: Any, entry: Any, reach: float, aside: float, x: f
         left = near[k].away - aside - SLACK_M
         if left > 0.0 and left * left >= best:
             break  # nor is any of the rest
-        e = near[k].edge
-        ax, ay = edges[e, 0], edges[e, 1]
-        dx, dy = edges[e, 2] - ax, edges[e, 3] - ay
-        px, py = x - ax, y - ay
-        t = (px * dx + py * dy) / (dx * dx + dy * dy)
-        if t <= 0.0:
-            q = px * px + py * py
-            if q < best:
-                best = q
-                side = px * edges[e, 4] + py * edges[e, 5]
-        elif t >= 1.0:
-            qx, qy = px - dx, py - dy
-            q = qx * qx + qy * qy
-            if q < best:
-                best = q
-                side = qx * edges[e, 6] + qy * edges[e, 7]
-        else:
-            qx, qy = px - t * dx, py - t * dy
-            q = qx * qx + qy * qy
-            if q < best:
-                best = q
-                side = px * dy - py * dx
+        best, side = nearer(edges, near[k].edge, x, y, best, side)
     if best >= reach * reach:
         return reach if entry.inside else -reach
+    return -math.sqrt(best) if side > 0.0 else math.sqrt(best)
+
+
+@bare
+def whole_depth(edges: Floats, first: int, last: int, x: float, y: float) -> float:
+    """The same of all edges of an area, exact however far they are: for fixes so poor that to be inside takes more than `reach`."""
+    best = math.inf
+    side = 0.0
+    for e in range(first, last):
+        best, side = nearer(edges, e, x, y, best, side)
     return -math.sqrt(best) if side > 0.0 else math.sqrt(best)
 
 

@@ -24,7 +24,7 @@ from pipeline.detect.form import (
     UNKNOWN_ACCURACY_M,
     UNSURE,
 )
-from pipeline.detect.ground import cell_at, depth, from_centre, metres, roughly
+from pipeline.detect.ground import cell_at, depth, from_centre, metres, roughly, whole_depth
 from pipeline.detect.pairs import find_pair, new_pair
 from pipeline.detect.places import look_up
 from pipeline.detect.rules.areas import REQUIRED, SURE, applies, area_step, concerns, idle, side_of
@@ -151,6 +151,8 @@ def scan(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, use: Any, start:
             deep = roughly(st.entries[e], aside, need)
             if deep == 0.0:
                 deep = depth(st.edges, st.near, st.entries[e], reach, aside, x, y)
+                if deep >= reach and SURE * accuracy + st.margin_m > reach:
+                    deep = whole_depth(st.edges, st.outlines[area], st.outlines[area + 1], x, y)
             here = deep > -accuracy
             if here and (st.area_flags[area] != 0 or listed(st.homes, v.homes[0], v.homes[1], area)):
                 exempt = 1

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from pipeline.detect.compiled import bare
 from pipeline.detect.form import STILL_MPS
-from pipeline.detect.ground import SLACK_M, cell_at, depth, from_centre, metres
+from pipeline.detect.ground import SLACK_M, cell_at, depth, from_centre, metres, whole_depth
 
 STRAIGHT_M = 3_000.0  # a road in the mountains has turned by then
 LEAP_MPS = 70.0  # faster than any vehicle of ours: one of the two fixes is wrong, and so is the line to it
@@ -128,13 +128,17 @@ def crossed_nearby(edges: Any, near: Any, entry: Any, aside: float, way: Way) ->
 
 @bare
 def deep_in(st: Any, area: int, x: float, y: float) -> float:
-    """Signed distance to the border of one area, positive inside; exact within reach of it."""
+    """Signed distance to the border of one area, positive inside; exact inside, and outside within reach of it."""
+    reach = float(st.box[5])
     cell = cell_at(st.box, x, y)
     if cell >= 0:
         for e in range(st.starts[cell], st.starts[cell + 1]):
             if st.entries[e].area == area:
-                return depth(st.edges, st.near, st.entries[e], st.box[5], from_centre(st.box, x, y), x, y)
-    return -float(st.box[5])
+                deep = depth(st.edges, st.near, st.entries[e], reach, from_centre(st.box, x, y), x, y)
+                if deep >= reach:
+                    deep = whole_depth(st.edges, st.outlines[area], st.outlines[area + 1], x, y)
+                return deep
+    return -reach
 
 
 @bare

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import shapely
 
 from pipeline.detect.corridor import WINDOW, build_lines, nearest
+from pipeline.detect.engine import Engine
 from pipeline.detect.ground import build_ground, cell_at, depth, from_centre, roughly
 from pipeline.geo.routes import chainage
+from tests.detect.plans import area, feed, fix, plan, square, watch
 
 
 def test_a_hairpin_road_is_searched_as_if_nothing_were_known_of_it() -> None:
@@ -34,8 +37,8 @@ def test_what_a_cell_says_of_a_border_is_never_deeper_than_the_truth() -> None:
     rng = np.random.default_rng(5)
     around = np.linspace(0, 2 * np.pi, 17, endpoint=False)
     ring = np.c_[np.cos(around), np.sin(around)] * (1500.0 + 900.0 * rng.random(17))[:, None]
-    area = shapely.Polygon(ring, [ring[::-1] * 0.3])
-    ground = build_ground([area], 560.0)
+    lake = shapely.Polygon(ring, [ring[::-1] * 0.3])
+    ground = build_ground([lake], 560.0)
     reach = float(ground.box[5])
     farther = [np.diff(ground.near["away"][e["first"] : e["last"]]) for e in ground.entries]
     assert all((f >= 0).all() for f in farther)  # the nearest first
@@ -43,8 +46,8 @@ def test_what_a_cell_says_of_a_border_is_never_deeper_than_the_truth() -> None:
     for x, y in rng.uniform(-3500.0, 3500.0, (3000, 2)):
         cell = cell_at(ground.box, x, y)
         for e in range(ground.starts[cell], ground.starts[cell + 1]) if cell >= 0 else ():
-            far = shapely.Point(x, y).distance(area.boundary)
-            true = min(far, reach) if area.contains(shapely.Point(x, y)) else -min(far, reach)
+            far = shapely.Point(x, y).distance(lake.boundary)
+            true = min(far, reach) if lake.contains(shapely.Point(x, y)) else -min(far, reach)
             entry, aside = ground.entries[e], from_centre(ground.box, x, y)
             deep = depth(ground.edges, ground.near, entry, reach, aside, x, y)
             assert abs(deep - true) < 1e-6
@@ -58,3 +61,13 @@ def test_what_a_cell_says_of_a_border_is_never_deeper_than_the_truth() -> None:
                 assert need < abs(rough) <= abs(true) + 1e-6
                 assert (rough > 0.0) == (true > 0.0)
     assert enough > 300
+
+
+@pytest.mark.parametrize("accuracy", [5.0, 200.0, 300.0, 374.0, 500.0])
+def test_who_is_deep_inside_is_so_by_a_poor_fix_too(accuracy: float) -> None:
+    """Inside by twice the accuracy: to the metre, however far the border is."""
+    margin_m, half_m = 10.0, 6000.0
+    world = plan([area("a", square(0, 0, half_m), watch("area.forbidden", 0, enter=margin_m))])
+    for deep, inside in ((half_m, True), (2 * accuracy + margin_m + 1, True), (2 * accuracy + margin_m - 1, False)):
+        said = feed(Engine(world), [fix(at, half_m - deep, 0, accuracy=accuracy) for at in (0, 10)])
+        assert [e.rule for e in said.sorted()] == ["area.forbidden"] * inside, deep
