@@ -340,7 +340,9 @@ class Timed:
             for name in before.all_open() if before is not None else ():
                 if name not in segment.bases:
                     touched |= self._carry(name, place)
-            touched |= {key for key in self.layers[place - 1].told if not is_scanned(key[0])}
+            # what the version said before its time (a clock ran ahead, or it was made early) counts from now on
+            known = {*self.layers[place - 1].told, *self.layers[place].told}
+            touched |= {key for key in known if not is_scanned(key[0])}
         self._passed = reached
         return touched
 
