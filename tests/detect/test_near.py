@@ -51,9 +51,8 @@ def test_what_a_cell_says_of_a_border_is_never_deeper_than_the_truth() -> None:
             entry, aside = ground.entries[e], from_centre(ground.box, x, y)
             deep = depth(ground.edges, ground.near, entry, reach, aside, x, y)
             assert abs(deep - true) < 1e-6
-            assert deep == depth(
-                ground.edges, ground.near, entry, reach, 1e9, x, y
-            )  # as if no edge could be passed over
+            # as if no edge could be passed over
+            assert deep == depth(ground.edges, ground.near, entry, reach, 1e9, x, y)
             need = float(rng.choice([20.0, 100.0, 500.0]))
             rough = roughly(entry, aside, need)
             if rough != 0.0:

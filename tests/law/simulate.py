@@ -27,7 +27,7 @@ from tests.law.broker import SESSION_S, Broker, Weather
 from tests.law.crew import Group, Worker, read, stages_on, tables_of
 from tests.law.ground import ALL, the_plan
 from tests.law.loop import SeededLoop, StuckError
-from tests.law.worlds import Shape, World, world
+from tests.law.worlds import Shape, World, apart, world
 
 HORIZON_US = 6 * 3600 * 1_000_000
 QUIET_WITHIN_S = 240.0
@@ -337,9 +337,7 @@ class Simulation:
                     out.faults.append(f"partition {p} offset {record.input_offset}: a replay did not repeat itself")
         if fixes != self.fixes:
             out.faults.append(f"{len(self.fixes - fixes)} fixes are lost, {len(fixes - self.fixes)} invented")
-        here, there = set(ledger.lines().splitlines()), set(self.expected.splitlines())
-        out.faults += [f"too much: {line.decode()}" for line in sorted(here - there)]
-        out.faults += [f"missing: {line.decode()}" for line in sorted(there - here)]
+        out.faults += apart(ledger.lines(), self.expected)
         out.happened["saved by epochs"] += trusting.lines() != ledger.lines()
         out.episodes = len(ledger.episodes)
         out.steps = self.loop.steps

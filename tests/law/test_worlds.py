@@ -18,7 +18,7 @@ from pipeline.model.wire import ObservationBatch
 from pipeline.plan.rules import RULES as KNOWN
 from tests.law.ground import CELLS, RULES, TABLES, the_plan, the_plans, the_tables
 from tests.law.owners import Partition
-from tests.law.worlds import Said, Shape, World, all_cells, records, world
+from tests.law.worlds import Said, Shape, World, all_cells, apart, records, world
 
 pytestmark = pytest.mark.timeout(900)  # whoever is first compiles the rules and plays the worlds
 
@@ -66,11 +66,7 @@ def differences(ledger: Ledger, number: int) -> list[str]:
     expected = undisturbed(number)
     if hash_of(ledger) == hash_of(expected):
         return []
-    here, there = (set(one.lines().decode().splitlines()) for one in (ledger, expected))
-    return [
-        *(f"too much: {line}" for line in sorted(here - there)),
-        *(f"missing: {line}" for line in sorted(there - here)),
-    ]
+    return apart(ledger.lines(), expected.lines())
 
 
 def test_every_rule_is_live_in_every_world() -> None:

@@ -6,11 +6,12 @@ from __future__ import annotations
 import random
 
 from pipeline.model.observation import Fix, Order, Other
+from tests.detect.plans import SECOND
 from tests.detect.test_law import day
-from tests.detect.test_timeline import PLANS, instant, lines, order, records, restarted
+from tests.detect.test_timeline import FLEET, PLANS, instant, order, records, restarted, told
+from tests.law.worlds import apart
 
 MOVEMENTS = ("m1", "m2", "m3")
-FLEET = ("v1", "v2", "v3")
 WORLDS = 7
 FIXES = 150
 LASTS_S = 750
@@ -40,18 +41,15 @@ def trial(number: int) -> list[str]:
     fixes: list[Fix] = day(number % WORLDS, FIXES)
     orders = [drawn_order(dice) for _ in range(dice.randint(1, 6))]
     what: list[Fix | Other] = sorted([*fixes, *orders], key=instant)
-    whole = lines(what)
+    whole = told(what)
     mixed = [*what, *dice.choices(what, k=20)]
     if dice.random() < 0.5:
         dice.shuffle(mixed)
     else:  # nearly in order, as it is on most days
-        mixed.sort(key=lambda o: instant(o) + dice.choice((0, 0, 0, 5, 90)) * 1_000_000)
+        mixed.sort(key=lambda o: instant(o) + dice.choice((0, 0, 0, 5, 90)) * SECOND)
     size = dice.choice((1, 7, 60, 1000))
     if dice.random() < 0.5:
-        found = lines(mixed, size)
+        found = told(mixed, size)
     else:
-        found = restarted(records(mixed, size), number)[0].lines().decode().splitlines()
-    here, there = set(found), set(whole)
-    return [f"too much: {line}" for line in sorted(here - there)] + [
-        f"missing: {line}" for line in sorted(there - here)
-    ]
+        found, _ = restarted(records(mixed, size), number)
+    return apart(found.lines(), whole.lines())

@@ -148,6 +148,15 @@ def _presses(cell: int, shape: Shape, dice: random.Random) -> Iterator[_Says]:
         yield _Says(cell, f"{name}-{cell}", [(at_s, body)])
 
 
+def apart(here: bytes, there: bytes) -> list[str]:
+    """Where two ledgers differ, a line of words each; none: they do not."""
+    ours, theirs = set(here.decode().splitlines()), set(there.decode().splitlines())
+    return [
+        *(f"too much: {line}" for line in sorted(ours - theirs)),
+        *(f"missing: {line}" for line in sorted(theirs - ours)),
+    ]
+
+
 def _orders(shape: Shape, switch_to: str, dice: random.Random) -> Iterator[tuple[float, _Says, bytes]]:
     """What the control room does to the movements of the first cells, at two instants, and a switch of the plan at a third. Some orders are
     given before they are in force, some late."""
