@@ -92,9 +92,8 @@ class DetectStage:
     async def revoked(self, tps: set[Any]) -> None:
         for tp in tps:
             if tp.topic == topics.OBSERVATIONS.name and (owned := self.owned.get(tp.partition)):
-                if (
-                    not owned.midway.locked()
-                ):  # else the agent is in the midst of a record, which the next owner does again
+                # else the agent is in the midst of a record, which the next owner does again
+                if not owned.midway.locked():
                     await self._checkpoint(owned)
                 del self.owned[tp.partition]
 

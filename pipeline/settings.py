@@ -85,6 +85,10 @@ class Settings(BaseSettings):
     grafana_token_file: Path | None = None
     """A service account's token, for `rahdar grafana check`."""
 
+    def environment(self) -> dict[str, str]:
+        """The variables that give these settings."""
+        return {f"RAHDAR_{name.upper()}": str(value) for name, value in self.model_dump(exclude_none=True).items()}
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _loud(cls, value: Any) -> Any:

@@ -75,9 +75,7 @@ def _run_all(settings: Settings) -> None:
         load_plan(settings.plan)  # a bad plan is refused once, here, and not by every child in turn
     except PlanError as error:
         raise BadInput(str(error)) from error
-    supervisor = supervise.Supervisor(
-        {f"RAHDAR_{name.upper()}": str(value) for name, value in settings.model_dump(exclude_none=True).items()}
-    )
+    supervisor = supervise.Supervisor(settings.environment())
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: supervisor.stop())
     supervisor.start()

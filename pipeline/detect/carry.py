@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.detect.form import AREA, BEGIN, DEVIATION, LEG, OUT, PAIR, ROW, STOPPED
 from pipeline.detect.rules.areas import concerns
-from pipeline.detect.state import NEW_HELD, NEW_LEG
+from pipeline.detect.state import NEW_HELD, new_legs
 from pipeline.detect.tables import Tables
 
 BEFORE_ALL = -1  # a device's place, in the key of a state that no fix has made
@@ -72,7 +72,7 @@ class Carrier:
 
     def _legs(self, vehicle: str, legs: Any, place: int, v: Any, ended: list[Any]) -> Any:
         """A movement that takes another way begins anew; one whose way was drawn anew goes on."""
-        moved = np.full(self.new.most_legs, NEW_LEG)
+        moved = new_legs(self.new.most_legs)
         first, last = (int(k) for k in v["legs"]) if v is not None else (0, 0)
         theirs = {self._way(self.new, k): k - first for k in range(first, last)}
         first, last = (

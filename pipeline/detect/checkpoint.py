@@ -129,8 +129,8 @@ class Recovery:
     def see(self, key: bytes, value: bytes | None) -> None:
         """A record of the topic. What an owner older than the newest marker wrote after it does not count."""
         if key == EPOCH_KEY:
-            if value is not None and (epoch := int.from_bytes(value[:8], "big")) > self.newest_epoch:
-                self.newest_epoch, self.newest_owner = epoch, value[8:]
+            if value is not None and (claimed := self.claimed(value))[0] > self.newest_epoch:
+                self.newest_epoch, self.newest_owner = claimed
             return
         try:
             kind, epoch, _, _ = _KEY.unpack(key)
@@ -149,6 +149,11 @@ class Recovery:
         """A new owner's first record: whatever older epochs write behind it is void. Two may claim one epoch, when a sleeper wakes at that
         moment: it is the first one's, and `owner` tells them apart."""
         return EPOCH_KEY, epoch.to_bytes(8, "big") + owner
+
+    @staticmethod
+    def claimed(marker: bytes) -> tuple[int, bytes]:
+        """(epoch, owner) of a marker's value."""
+        return int.from_bytes(marker[:8], "big"), marker[8:]
 
     def newest(self) -> Manifest | None:
         """The newest checkpoint that is whole."""

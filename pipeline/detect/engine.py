@@ -98,15 +98,11 @@ class Engine:
         self._slots: dict[str, int] = {}
         self._whose: list[tuple[int, Vehicle]] = []
         """By slot: its vehicle's place in the plan, and the vehicle."""
-        self._by_place: Array = np.full(
-            len(names_of(plan)) + 1, -1, np.int64
-        )  # the last one: place -1, no name of the plan
-        self._series = frame(plan.projection)
         self._stamp = 0
         # of the record in hand: nobody keeps it
         self._record = Record(
-            series=self._series,
-            by_place=self._by_place,
+            series=frame(plan.projection),
+            by_place=np.full(len(names_of(plan)) + 1, -1, np.int64),  # the last one: place -1, no name of the plan
             names=np.zeros(64, np.int64),
             fixes=np.zeros(64, FIX),
             use=np.zeros(64, np.uint8),
@@ -160,14 +156,14 @@ class Engine:
         if not len(places):
             return self._packed_by_name(names)
         packed: Array = np.empty(len(names), np.int64)
-        unknown = look_up(self._by_place, places, packed)
+        unknown = look_up(self._record.by_place, places, packed)
         if unknown < 0:
             return self._packed_by_name(names)
         if unknown:
             for i in np.flatnonzero(packed < 0):
                 packed[i] = self._names[names[i]]
                 if places[i] >= 0:
-                    self._by_place[places[i]] = packed[i]
+                    self._record.by_place[places[i]] = packed[i]
         return packed
 
     def _packed_by_name(self, names: tuple[str, ...]) -> Array:
@@ -252,7 +248,7 @@ class Engine:
             return []
         fixes = use = None
         if len(batch.fixes):
-            fixes = prepare(batch.fixes, self._packed(batch), self._series)
+            fixes = prepare(batch.fixes, self._packed(batch), self._record.series)
             use = use_of(fixes)
         self.convoys.take(batch, fixes, use)
         return self.convoys.changes()
@@ -340,7 +336,7 @@ class Engine:
         parts = []
         for batch in batches:
             if len(batch.fixes) and not batch.copy:
-                fixes = prepare(batch.fixes, self._packed(batch), self._series)
+                fixes = prepare(batch.fixes, self._packed(batch), self._record.series)
                 parts.append(fixes[use_of(fixes) == IN_ORDER])
         if parts:
             loaded = np.concatenate(parts)

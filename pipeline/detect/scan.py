@@ -24,7 +24,7 @@ from pipeline.detect.form import (
     UNKNOWN_ACCURACY_M,
     UNSURE,
 )
-from pipeline.detect.ground import cell_at, depth, from_centre, metres, roughly, whole_depth
+from pipeline.detect.ground import cell_at, depth, from_centre, metres, roughly
 from pipeline.detect.pairs import find_pair, new_pair
 from pipeline.detect.places import look_up
 from pipeline.detect.rules.areas import REQUIRED, SURE, applies, area_step, concerns, idle, side_of
@@ -33,7 +33,7 @@ from pipeline.detect.rules.deviation import corridor_side, deviation_step
 from pipeline.detect.rules.held import emit, hold_false
 from pipeline.detect.rules.stop import stop_step
 from pipeline.detect.state import admit
-from pipeline.detect.way import crossed, crossed_nearby, look_at, looked_at, looks, way_to
+from pipeline.detect.way import crossed, crossed_nearby, deep_by, look_at, looked_at, looks, way_to
 
 DONE, OUT_FULL, PAIRS_FULL = 0, 1, 2
 NO_ROOM, UNKNOWN = -1, -2  # of `take`: for its fixes; is a name of the record, or its place
@@ -150,9 +150,7 @@ def scan(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, use: Any, start:
             area = st.entries[e].area
             deep = roughly(st.entries[e], aside, need)
             if deep == 0.0:
-                deep = depth(st.edges, st.near, st.entries[e], reach, aside, x, y)
-                if deep >= reach and SURE * accuracy + st.margin_m > reach:
-                    deep = whole_depth(st.edges, st.outlines[area], st.outlines[area + 1], x, y)
+                deep = deep_by(st, e, aside, SURE * accuracy + st.margin_m, x, y)
             here = deep > -accuracy
             if here and (st.area_flags[area] != 0 or listed(st.homes, v.homes[0], v.homes[1], area)):
                 exempt = 1
@@ -160,12 +158,11 @@ def scan(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, use: Any, start:
                 leg_plan = st.legs[k]
                 for q in range(leg_plan.stops[0], leg_plan.stops[1]):
                     if st.exempt[q] == area:
-                        deep = depth(
-                            st.edges, st.near, st.entries[e], reach, aside, x, y
-                        )  # a way in is longer than `need`
-                        if deep > -max(accuracy, st.access[q]):
+                        # a way in is longer than `need`
+                        by = depth(st.edges, st.near, st.entries[e], reach, aside, x, y)
+                        if by > -max(accuracy, st.access[q]):
                             allowed_bits |= 1 << (k - leg0)
-                            if deep > -accuracy:
+                            if by > -accuracy:
                                 exempt = 1
             for wi in range(st.area_watches[area], st.area_watches[area + 1]):
                 w = st.watches[wi]

@@ -63,7 +63,7 @@ class Segment(Engine):
 
     def rows(self, batch: ObservationBatch) -> Array:
         """Its fixes, shape (n,), of `FIX`."""
-        found: Array = prepare(batch.fixes, self._packed(batch), self._series)
+        found: Array = prepare(batch.fixes, self._packed(batch), self._record.series)
         return found
 
     def look(self, fixes: Array) -> tuple[Array, int]:
@@ -123,7 +123,7 @@ class Segment(Engine):
         if self.plan.projection != source.plan.projection:
             tv = np.empty(10)
             for row in rows:
-                row["x"], row["y"] = project(self._series, tv, row["lat"], row["lon"])
+                row["x"], row["y"] = project(self._record.series, tv, row["lat"], row["lon"])
         return rows
 
     # ---- coming in, and what one goes out with --------------------------------------------------------------------------

@@ -74,6 +74,11 @@ NEW_LEG["segment"] = -1
 NEW_HELD = NEW_LEG["held"]
 
 
+def new_legs(n: int) -> Array:
+    """Of movements on which nothing has happened yet: shape (n,)."""
+    return np.full(n, NEW_LEG)
+
+
 def _bytes(rows: Array) -> Array:
     """The same memory: structured rows are written field by field, which takes ten times as long."""
     return rows.view(np.uint8)
@@ -95,7 +100,7 @@ class Vehicles:
         self.pairs: Array = np.zeros((capacity, pairs), PAIR)
         self.legs: Array = np.zeros((capacity, legs), LEG)
         self.keys: Array = np.zeros(capacity, KEY)
-        self._new_row, self._new_legs = _bytes(NEW_ROW.reshape(1)), _bytes(np.full(legs, NEW_LEG))
+        self._new_row, self._new_legs = _bytes(NEW_ROW.reshape(1)), _bytes(new_legs(legs))
         self.revisions: list[int] = []
         self.dirty: Array = np.zeros(capacity, bool)
         self.known_from: Array = np.zeros(capacity, np.int64)

@@ -122,8 +122,6 @@ class Timed:
     def feed(self, batch: ObservationBatch, plans: Mapping[str, CompiledPlan] | None = None) -> list[Change]:
         """One record. Raises NeedHistoryError, or UnknownPlanError of a switch to a plan that is not in `plans`: give what is missing, and
         feed it again."""
-        if self.simple and not batch.others and not self._owed:
-            return self.first.feed(batch)
         orders = [o.what for o in batch.others if isinstance(o.what, Order) and self._admitted(o.what)]
         new = [order for order in orders if not self.timeline.has(order)]
         if not new:

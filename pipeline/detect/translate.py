@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 
 from pipeline.detect.form import LEG, PAIR, ROW
-from pipeline.detect.state import NEW_LEG
+from pipeline.detect.state import new_legs
 from pipeline.detect.tables import Tables
 
 
@@ -42,7 +42,7 @@ def translate(tables: Tables, vehicle: str, old: Layout, state: bytes) -> bytes:
             kept[n]["watch"] = now
             n += 1
     row["pairs"] = n
-    moved = np.full(tables.most_legs, NEW_LEG)
+    moved = new_legs(tables.most_legs)
     first, last = (int(k) for k in tables.static.vehicles["legs"][tables.vehicle_place[vehicle]])
     before = {movement: i for i, movement in enumerate(old.movements.get(vehicle, []))}
     for k in range(first, last):

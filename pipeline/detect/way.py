@@ -127,18 +127,26 @@ def crossed_nearby(edges: Any, near: Any, entry: Any, aside: float, way: Way) ->
 
 
 @bare
+def deep_by(st: Any, e: int, aside: float, needed: float, x: float, y: float) -> float:
+    """Signed distance to the border of an entry's area, positive inside; exact within reach of it, and inside wherever as much is needed to be
+    told. `aside`: as `depth` wants it."""
+    reach = st.box[5]
+    deep = depth(st.edges, st.near, st.entries[e], reach, aside, x, y)
+    if deep >= reach and needed > reach:
+        area = st.entries[e].area
+        deep = whole_depth(st.edges, st.outlines[area], st.outlines[area + 1], x, y)
+    return deep
+
+
+@bare
 def deep_in(st: Any, area: int, x: float, y: float) -> float:
     """Signed distance to the border of one area, positive inside; exact inside, and outside within reach of it."""
-    reach = float(st.box[5])
     cell = cell_at(st.box, x, y)
     if cell >= 0:
         for e in range(st.starts[cell], st.starts[cell + 1]):
             if st.entries[e].area == area:
-                deep = depth(st.edges, st.near, st.entries[e], reach, from_centre(st.box, x, y), x, y)
-                if deep >= reach:
-                    deep = whole_depth(st.edges, st.outlines[area], st.outlines[area + 1], x, y)
-                return deep
-    return -reach
+                return deep_by(st, e, from_centre(st.box, x, y), math.inf, x, y)
+    return -float(st.box[5])
 
 
 @bare

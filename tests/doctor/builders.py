@@ -59,7 +59,7 @@ class Deployment:
 
     def environment(self) -> dict[str, str]:
         """For a process of its own."""
-        mine = {f"RAHDAR_{k.upper()}": str(v) for k, v in self.settings.model_dump(exclude_none=True).items()}
+        mine = self.settings.environment()
         return {**{k: v for k, v in os.environ.items() if not k.startswith("RAHDAR_")}, **mine}
 
 

@@ -20,7 +20,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from agents.transport import RAW_RECORDS, App, LogStore, declare_topics, end_offset, make_app, read_topic
 from agents.transport.address import is_log, log_directory
 from agents.transport.kafka import bootstrap
-from pipeline.detect.checkpoint import EPOCH_KEY
+from pipeline.detect.checkpoint import EPOCH_KEY, Recovery
 from pipeline.detect.engine import Engine
 from pipeline.model import topics
 from pipeline.model.episode import Ledger, decode_changes
@@ -265,7 +265,7 @@ async def look(url: str, plan: CompiledPlan) -> Found:
         newest = 0  # each owner numbers itself by one more than the last
         async for _, key, value in read_topic(url, topics.SNAPSHOTS.name, p):
             if key == EPOCH_KEY:
-                newest = max(newest, int.from_bytes((value or b"")[:8], "big"))
+                newest = max(newest, Recovery.claimed(value or b"")[0])
             elif value is not None and key is not None:
                 found.fenced += int.from_bytes(key[1:9], "big") < newest
         found.owners += newest
