@@ -5,8 +5,9 @@ from(bucket: "rahdar_${region}_raw")
   |> aggregateWindow(every: 10s, fn: mean, createEmpty: false)
   |> group(columns: ["vehicle"])
   |> sort(columns: ["_time"])
-  |> elapsed(unit: 1ms, columnName: "since_ms")
-  |> map(fn: (r) => ({r with lasted_s: if r.since_ms > 120000 then 120.0 else float(v: r.since_ms) / 1000.0}))
+  |> map(fn: (r) => ({r with since_ms: int(v: r._time) / 1000000}))
+  |> difference(columns: ["since_ms"], keepFirst: true)
+  |> map(fn: (r) => ({r with lasted_s: if not exists r.since_ms then 0.0 else if r.since_ms > 120000 then 120.0 else float(v: r.since_ms) / 1000.0}))
   |> reduce(
     identity: {heard_s: 0.0, driven_s: 0.0, driven_km: 0.0, last_ns: 0},
     fn: (r, accumulator) => ({

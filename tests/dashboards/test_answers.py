@@ -190,6 +190,21 @@ def test_the_patrols_are_those_that_reported(wall: Wall) -> None:
         assert row["driven_km"] == pytest.approx(drove, abs=0.4), "windows of 10 s at 20 m/s, at both ends"
 
 
+def test_a_patrol_that_was_heard_once_is_among_them(wall: Wall) -> None:
+    """Nothing lasts from its first word to its first word."""
+    start_us = wall.played.start_us
+    heard = Counter(
+        f.vehicle
+        for f in wall.played.fixes
+        if wall.plan.vehicles[f.vehicle].role == "patrol" and start_us <= f.seen_at_us < start_us + 10_000_000
+    )
+    (rows,) = ask(wall.reader, COMPLIANCE, "patrols", start_us, start_us + 10_000_000, wall.now_us)
+    assert heard
+    assert {r["vehicle"]: (r["heard_s"], r["driven_s"], r["driven_km"]) for r in rows} == dict.fromkeys(
+        heard, (0, 0, 0)
+    )
+
+
 def test_a_sites_last_words_are_the_last(wall: Wall) -> None:
     (rows,) = answer(wall, SITES, "site-last")
     last = {(r.sensor, r.what): r.value for r in wall.played.readings}
