@@ -66,7 +66,7 @@ async def measure_restart(seed: int = 1, vehicles: int = 10_000, turns: int = TU
                 await asyncio.to_thread(supervisor.close)
     conditions = (
         f"{vehicles} vehicles in one partition, {len(rounds)} records in the checkpoint, embedded log, normalise and detect in one process, "
-        "with the supervisor that looks five times a second"
+        "with the supervisor that looks 20 times a second"
     )
     return [
         Row("restart.first_new_change_median", float(np.median(waits)), "s", TARGET_S, seed, len(waits), conditions),

@@ -83,9 +83,11 @@ class Plans:
             (v.plan for v in self.timeline.versions if v.plan.hash == plan_hash), None
         )
         if found is None and plan_hash in self.content:
-            cache = self.settings.var / "plans"
+            s = self.settings
             try:
-                found = await asyncio.to_thread(plan_of, self.content[plan_hash], plan_hash, cache)
+                found = await asyncio.to_thread(
+                    plan_of, self.content[plan_hash], plan_hash, s.var / "plans", s.plan_trees
+                )
             except (ContentError, OSError) as error:
                 log.error("%s", error)
                 return None

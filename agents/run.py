@@ -174,7 +174,7 @@ async def run_stages(names: tuple[str, ...], settings: Settings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     gc.disable()
-    plan = load_plan(settings.plan)
+    plan = load_plan(settings.plan, settings.plan_trees)
     gc.collect()
     gc.freeze()  # it stays for as long as we do: to look through it for garbage again and again would make everything else wait
     gc.enable()

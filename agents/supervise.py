@@ -16,6 +16,7 @@ from agents.run import GROUPS
 log = logging.getLogger("rahdar.supervise")
 
 STOP_WITHIN_S = 15.0
+LOOK_S = 0.05
 FIRST_PAUSE_S = 0.2  # after the second death; after the first there is none
 LONGEST_PAUSE_S = 10.0
 CALM_S = 30.0  # a process that lived this long starts again at once
@@ -74,7 +75,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Until `stop` is called, from a signal handler or another thread."""
-        while not self._stop.wait(0.2):
+        while not self._stop.wait(LOOK_S):
             self.poll()
 
     def stop(self) -> None:

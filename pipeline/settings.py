@@ -85,6 +85,11 @@ class Settings(BaseSettings):
     grafana_token_file: Path | None = None
     """A service account's token, for `rahdar grafana check`."""
 
+    @property
+    def plan_trees(self) -> Path:
+        """Where what large files of plans say is kept."""
+        return self.var / "plan-trees"
+
     def environment(self) -> dict[str, str]:
         """The variables that give these settings."""
         return {f"RAHDAR_{name.upper()}": str(value) for name, value in self.model_dump(exclude_none=True).items()}

@@ -32,13 +32,13 @@ def read_content(path: Path) -> bytes:
     return zlib.compress(_encode(folders), 6)
 
 
-def plan_of(content: bytes, plan_hash: str, cache: Path) -> CompiledPlan:
-    """The plan of this hash; its files are kept below `cache`. Raises ContentError, OSError."""
+def plan_of(content: bytes, plan_hash: str, cache: Path, trees: Path | None = None) -> CompiledPlan:
+    """The plan of this hash; its files are kept below `cache`, what they say in `trees`. Raises ContentError, OSError."""
     kept = cache / plan_hash
     if not kept.is_dir():
         unpack(content, kept)
     try:
-        plan = load_plan(kept)
+        plan = load_plan(kept, trees)
     except PlanError as error:
         raise ContentError(f"plan {plan_hash}: this version of the program refuses it: {error}") from error
     if plan.hash != plan_hash:

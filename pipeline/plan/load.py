@@ -7,6 +7,7 @@ from pathlib import Path
 from pipeline.plan.checks import check
 from pipeline.plan.compile import compile_plan
 from pipeline.plan.faults import Fault, PlanError
+from pipeline.plan.kept import KeptTrees
 from pipeline.plan.model import CompiledPlan
 from pipeline.plan.read import RegionSource, read_region
 
@@ -23,8 +24,16 @@ def region_folders(path: Path) -> list[Path]:
     return sorted(child for child in path.iterdir() if (child / "region.yaml").is_file())
 
 
-def load_plan(path: Path) -> CompiledPlan:
-    """One region's folder, or a folder of them. Raises `PlanError` with all faults."""
+def _checked(folders: list[Path], whole: bool, kept: KeptTrees | None) -> tuple[list[RegionSource], list[Fault]]:
+    sources = [read_region(folder, folder.as_posix(), kept) for folder in folders]
+    return sources, [fault for source in sources for fault in source.faults] + check(sources, whole)
+
+
+def load_plan(path: Path, trees: Path | None = None) -> CompiledPlan:
+    """One region's folder, or a folder of them. Raises `PlanError` with all faults.
+
+    `trees`: a folder of our own in which what large files say is kept for the next time.
+    """
     folders = region_folders(path)
     if not folders:
         problem = (
@@ -35,9 +44,10 @@ def load_plan(path: Path) -> CompiledPlan:
         raise PlanError(
             [Fault(str(path), "", "", problem, "Give a region's folder, as plans/hazara, or a folder of regions")]
         )
-    sources: list[RegionSource] = [read_region(folder, folder.as_posix()) for folder in folders]
     whole = folders != [path]  # a folder of regions has all that there are
-    faults = [fault for source in sources for fault in source.faults] + check(sources, whole)
+    sources, faults = _checked(folders, whole, KeptTrees(trees) if trees else None)
+    if faults and trees:
+        sources, faults = _checked(folders, whole, None)  # every fault with its line
     if faults:
         raise PlanError(faults)
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
@@ -192,8 +192,16 @@ def _value(event: Any, line: int) -> Any:
     return text
 
 
-def read_file(path: Path, file: str) -> tuple[bytes, Tree]:
-    """Read at most what is allowed of a file. OSError becomes a fault."""
+class Trees(Protocol):
+    """What files say, by their content."""
+
+    def get(self, content: bytes) -> dict[str, Any] | None: ...
+
+    def put(self, content: bytes, data: object) -> None: ...
+
+
+def read_file(path: Path, file: str, kept: Trees | None = None) -> tuple[bytes, Tree]:
+    """Read at most what is allowed of a file. OSError becomes a fault. What is `kept` has its data and no lines."""
     try:
         with path.open("rb") as source:
             data = source.read(MAX_BYTES + 1)
@@ -203,4 +211,9 @@ def read_file(path: Path, file: str) -> tuple[bytes, Tree]:
             Fault(file, "", "", f"the file cannot be read: {error.strerror}", "Give it back, or mend its permissions")
         )
         return b"", tree
-    return data, read_tree(data, file)
+    if kept is not None and (known := kept.get(data)) is not None:
+        return data, Tree(file, known)
+    tree = read_tree(data, file)
+    if kept is not None and not tree.faults:
+        kept.put(data, tree.data)
+    return data, tree
