@@ -204,6 +204,8 @@ def build_tables(plan: CompiledPlan, like: Tables | None = None) -> Tables:
     guest_modes: list[Mode] = []
     off_modes: list[Mode] = []
     stop_modes: list[Mode] = []
+    judged_as: dict[tuple[str, str], tuple[Any, Mode, Mode]] = {}
+    lists: list[tuple[tuple[int, int], ...]] = []  # of each vehicle: legs, homes, required
     for i, vehicle_id in enumerate(vehicle_ids):
         vehicle = plan.vehicles[vehicle_id]
         first = len(legs)
@@ -233,21 +235,22 @@ def build_tables(plan: CompiledPlan, like: Tables | None = None) -> Tables:
             leg_movements.append(movement)
             leg_ways.append(way)
             leg_hosts.append(tuple(hosts))
-        rules = plan.regions[vehicle.region].rules
-        off, stop = rules.get("route.deviation"), rules.get("stop.unscheduled")
-        row = vehicles[i]
-        row["role"] = roles[vehicle.role]
-        row["gap"] = max(60_000_000, 6 * vehicle.expected_interval_us)
-        row["legs"] = first, len(legs)
-        row["homes"] = homes.add(sorted(area_place[a] for a in vehicle.home_areas if a in area_place))
-        row["required"] = must.add(required.get(i, ()))
-        off_modes.append(_judge_deviations(row, off, vehicle.role))
-        stop_modes.append(stop.mode if stop else "off")
-        if stop and stop.mode != "off" and _in(vehicle.role, stop.roles):
-            row["stop_on"] = 1
-            row["stop_severity"] = severity_code(stop.severity)
-            row["stop_after"] = int(stop.params["min_duration_us"])
-            row["stop_radius"] = stop.params["radius_m"]
+        if (judged := judged_as.get((vehicle.region, vehicle.role))) is None:
+            judged = judged_as[vehicle.region, vehicle.role] = _judged(plan, vehicle.region, vehicle.role, roles)
+        vehicles[i], off_mode, stop_mode = judged
+        off_modes.append(off_mode)
+        stop_modes.append(stop_mode)
+        lists.append(
+            (
+                (first, len(legs)),
+                homes.add(sorted(area_place[a] for a in vehicle.home_areas if a in area_place)),
+                must.add(required.get(i, ())),
+            )
+        )
+    vehicles["gap"] = [max(60_000_000, 6 * plan.vehicles[v].expected_interval_us) for v in vehicle_ids]
+    vehicles["legs"], vehicles["homes"], vehicles["required"] = np.moveaxis(
+        np.array(lists, np.int32).reshape(-1, 3, 2), 1, 0
+    )
 
     watches = np.array(watch_rows, WATCH) if watch_rows else np.zeros(0, WATCH)
     if like is not None and like.plan.areas is plan.areas:
@@ -279,7 +282,7 @@ def build_tables(plan: CompiledPlan, like: Tables | None = None) -> Tables:
         for v in plan.vehicles.values()
         for rank, device in enumerate(v.devices)
     }
-    most_legs = max((int(v["legs"][1] - v["legs"][0]) for v in vehicles), default=0)
+    most_legs = int(np.diff(vehicles["legs"]).max(initial=0))
     return Tables(
         plan,
         static,
@@ -298,6 +301,21 @@ def build_tables(plan: CompiledPlan, like: Tables | None = None) -> Tables:
 
 def _margin(watches: Array) -> float:
     return max((float(max(w["enter"], w["exit"])) for w in watches), default=0.0)
+
+
+def _judged(plan: CompiledPlan, region: str, role: str, roles: dict[str, int]) -> tuple[Any, Mode, Mode]:
+    """How a vehicle of this role is judged in its own region: a row of VEHICLE, and the modes of deviations and stops."""
+    rules = plan.regions[region].rules
+    off, stop = rules.get("route.deviation"), rules.get("stop.unscheduled")
+    row = np.zeros((), VEHICLE)
+    row["role"] = roles[role]
+    off_mode = _judge_deviations(row, off, role)
+    if stop and stop.mode != "off" and _in(role, stop.roles):
+        row["stop_on"] = 1
+        row["stop_severity"] = severity_code(stop.severity)
+        row["stop_after"] = int(stop.params["min_duration_us"])
+        row["stop_radius"] = stop.params["radius_m"]
+    return row, off_mode, stop.mode if stop else "off"
 
 
 def _judge_deviations(row: Any, off: RuleSetting | None, role: str) -> Mode:
