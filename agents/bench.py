@@ -26,7 +26,7 @@ METRE_LAT = 1 / 111_200.0
 METRE_LON = METRE_LAT / math.cos(math.radians(CENTRE_LAT))
 
 
-class _Plain(yaml.SafeDumper):
+class Plain(yaml.SafeDumper):
     """A plan takes no anchors: what is used twice is written twice."""
 
     def ignore_aliases(self, data: Any) -> bool:
@@ -40,7 +40,7 @@ def write_plan(directory: Path, vehicles: int, areas: int | None = None) -> Path
     plan.mkdir(parents=True, exist_ok=True)
 
     def put(name: str, content: dict[str, Any]) -> None:
-        (plan / name).write_text(yaml.dump(content, Dumper=_Plain, sort_keys=False), encoding="utf-8")
+        (plan / name).write_text(yaml.dump(content, Dumper=Plain, sort_keys=False), encoding="utf-8")
 
     words = {"en": "Bench", "ur": "پیمائش"}
     put(
@@ -172,15 +172,15 @@ async def measure_latency(
             clock = WallClock()
             crossings = Crossings(vehicles, fixes_per_second, seconds, seed, clock.now_us() + 2_000_000)
             stop = asyncio.Event()
-            client = await _log_in(one_time_link(stack.directory, stack.desk_url), stack.desk_url)
+            client = await log_in(one_time_link(stack.directory, stack.desk_url), stack.desk_url)
             opened: list[tuple[str, float]] = []
             listener = asyncio.ensure_future(listen(client, opened, clock))
             publisher = publish.Publisher(stack.mqtt_url, stack.credentials, clock)
             memory_at: list[tuple[float, int]] = []
             watcher = asyncio.ensure_future(_weigh(stack, memory_at)) if memory else None
-            cpu_before, wall_before = _cpu(stack), time.monotonic()
+            cpu_before, wall_before = cpu_s(stack), time.monotonic()
             await publisher.run(crossings.messages(), stop)
-            cpu_s, wall_s = _cpu(stack) - cpu_before, time.monotonic() - wall_before
+            used_s, wall_s = cpu_s(stack) - cpu_before, time.monotonic() - wall_before
             await asyncio.sleep(3)
             listener.cancel()
             if watcher:
@@ -202,7 +202,7 @@ async def measure_latency(
         row("publish_to_desk_p99", float(np.percentile(waits_ms, 99)), "ms", 250.0),
         row("alerts_missing", float(missing), "alerts", 0.0),
         row("messages_unacknowledged", float(publisher.sent - publisher.acked), "messages", 0.0),
-        row("cpu", cpu_s / wall_s, "cores", None),
+        row("cpu", used_s / wall_s, "cores", None),
     ]
     if memory_at and seconds >= 150:
         early = [b for at, b in memory_at if 60 <= at <= 120]
@@ -213,7 +213,7 @@ async def measure_latency(
     return rows
 
 
-def _cpu(stack: LocalStack) -> float:
+def cpu_s(stack: LocalStack) -> float:
     """CPU seconds that the system's processes have used; the load generator is not among them."""
     import psutil
 
@@ -233,7 +233,7 @@ async def _weigh(stack: LocalStack, memory_at: list[tuple[float, int]]) -> None:
         await asyncio.sleep(2)
 
 
-async def _log_in(link: str, desk_url: str) -> httpx.AsyncClient:
+async def log_in(link: str, desk_url: str) -> httpx.AsyncClient:
     """Log in as a person would: open the link, press its button."""
     client = httpx.AsyncClient(base_url=desk_url, timeout=httpx.Timeout(10, read=None), headers={"Origin": desk_url})
     token = link.rsplit("token=", 1)[1]

@@ -30,7 +30,7 @@ seed_option = click.option("--seed", default=1, show_default=True, help="Of the 
 
 @click.group()
 def bench() -> None:
-    """Measure on this machine: core, worker, restart, latency, influx."""
+    """Measure on this machine: core, worker, restart, region, latency, influx."""
 
 
 @bench.command()
@@ -73,6 +73,30 @@ def restart(as_json: bool, seed: int, vehicles: int) -> None:
         rows = asyncio.run(measure(seed=seed, vehicles=vehicles))
     except TimeoutError as error:
         raise Unreachable("no new change within three minutes") from error
+    _show(rows, as_json)
+
+
+@bench.command()
+@as_json_option
+@seed_option
+@click.option("--vehicles", type=click.IntRange(min=1), default=60, show_default=True)
+@click.option("--sensors", type=click.IntRange(min=1), default=200, show_default=True)
+@click.option("--for", "seconds", type=click.IntRange(min=10), default=300, show_default=True, help="Measured seconds.")
+@click.option(
+    "--plan", type=click.Path(exists=True, file_okay=False, path_type=Path), default=Path("plans/hazara"),
+    show_default=True, help="The region that is filled up.",
+)  # fmt: skip
+def region(as_json: bool, seed: int, vehicles: int, sensors: int, seconds: int, plan: Path) -> None:
+    """Processor and memory of the whole system, embedded, in a region's quiet hour."""
+    from pipeline.plan.load import PlanError
+
+    measure = importlib.import_module("agents.bench_region").measure_region
+    try:
+        rows = asyncio.run(measure(plan, vehicles, sensors, seconds, seed))
+    except (ConnectionError, TimeoutError) as error:
+        raise Unreachable(str(error)) from error
+    except PlanError as error:
+        raise BadInput(str(error)) from error
     _show(rows, as_json)
 
 
