@@ -142,8 +142,16 @@ class Timed:
             changes = self.first.feed(batch)
         else:
             changes = self._feed(batch)
+            self._share_received()
         owed, self._owed = self._owed, []
         return owed + changes
+
+    def _share_received(self) -> None:
+        """When the newest fix was received is known of the partition, whichever version has it: a checkpoint says one time for all, and what is
+        told by it is the same after a restart."""
+        newest = self.received_us
+        for segment in self.live:
+            segment.received_us = newest
 
     def _admitted(self, order: Order) -> bool:
         """Not older than the horizon when it came: such a one waits until the day is settled."""
@@ -245,7 +253,7 @@ class Timed:
             segment = self._made(place)
             earlier = [s for s in self.segments[:place] if s is not None]
             before = (self._heirs or earlier or self.live[:1])[-1]
-            segment.received_us = before.received_us
+            segment.received_us = max(s.received_us for s in (before, *self.live))
             self.segments[place] = segment
             told = hand_over(before, segment, self._history, segment.from_us - CONVOY_US)
             self._heard |= self.layers[place].hear(told)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -177,6 +178,20 @@ def restarted(batches: Sequence[ObservationBatch], seed: int, base: Any = BASE) 
                 assert recovery.restore(engine, epoch, PLANS) == at
                 restarts += 1
     return folded, restarts
+
+
+def test_what_was_received_last_is_known_to_every_version() -> None:
+    """A checkpoint says one time for all of them: what is told by it would be told otherwise after a restart."""
+    engine = Timed(BASE, 6 * 3600 * SECOND)
+    for record in records([fix(10, 0, 0), SWITCHED[0], tick(200), fix(220, 300, 0)], 1):
+        engine.feed(record, PLANS)
+    late = msgspec.structs.replace(fix(20, 30, 0), received_at_us=T0 + 400 * SECOND)
+    engine.feed(records([late], 1)[0], PLANS)
+    assert len(engine.live) == 2
+    assert [s.received_us for s in engine.live] == [T0 + 400 * SECOND] * 2
+    engine.feed(records([order("plan", 300, 410, hash="wider")], 1)[0], PLANS)
+    engine.feed(records([tick(420)], 1)[0], PLANS)
+    assert [s.received_us for s in engine.live] == [T0 + 400 * SECOND] * 3
 
 
 # ---- what people care for
