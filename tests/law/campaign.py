@@ -187,9 +187,9 @@ def rows(progress: Progress) -> Iterator[str]:
     }
     for kind, part in progress.parts.items():
         outcome = f"{len(part.failed)} FAILED" if part.failed else "passed"
-        happened = ", ".join(f"{n:,} {what}" for what, n in sorted(part.happened.items()) if what != kind)
+        happened = "".join(f"{n:,} {what}, " for what, n in sorted(part.happened.items()) if what != kind)
         yield (
-            f"| {part.happened.get(kind, 0):,} {names[kind]} | {outcome} | {happened}; "
+            f"| {part.happened.get(kind, 0):,} {names[kind]} | {outcome} | {happened}"
             f"{part.wall_s:.0f} s, {part.cpu_s:.0f} s of CPU |"
         )
 
