@@ -8,7 +8,8 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -160,19 +161,14 @@ async def measure_latency(
     """Publish `fixes_per_second`; every vehicle goes into its area and out again; time from the publish to the desk's event."""
     publish: Any = __import__("simulators.publish", fromlist=["Publisher"])
     from pipeline.clock import WallClock
-    from pipeline.desk.operators import one_time_link
 
     with tempfile.TemporaryDirectory(prefix="rahdar-bench-") as name:
         directory = Path(name)
         stack = LocalStack(directory / "system", write_plan(directory, vehicles), extra=QUIET)
-        stack.start()
-        try:
-            if not await asyncio.to_thread(stack.wait_ready, 180):
-                raise TimeoutError("the system did not come up within three minutes")
+        async with at_the_desk(stack) as client:
             clock = WallClock()
             crossings = Crossings(vehicles, fixes_per_second, seconds, seed, clock.now_us() + 2_000_000)
             stop = asyncio.Event()
-            client = await log_in(one_time_link(stack.directory, stack.desk_url), stack.desk_url)
             opened: list[tuple[str, float]] = []
             listener = asyncio.ensure_future(listen(client, opened, clock))
             publisher = publish.Publisher(stack.mqtt_url, stack.credentials, clock)
@@ -185,10 +181,7 @@ async def measure_latency(
             listener.cancel()
             if watcher:
                 watcher.cancel()
-            await client.aclose()
             waits, missing = crossings.waits(opened)
-        finally:
-            await asyncio.to_thread(stack.close)
     if not waits:
         raise RuntimeError("no alert came to the desk")
     waits_ms = np.array([waited_s for _, waited_s in waits]) * 1000
@@ -233,7 +226,23 @@ async def _weigh(stack: LocalStack, memory_at: list[tuple[float, int]]) -> None:
         await asyncio.sleep(2)
 
 
-async def log_in(link: str, desk_url: str) -> httpx.AsyncClient:
+@asynccontextmanager
+async def at_the_desk(stack: LocalStack) -> AsyncIterator[httpx.AsyncClient]:
+    """The whole system, up until the end, and somebody logged in. Raises TimeoutError, PermissionError."""
+    from pipeline.desk.operators import one_time_link
+
+    stack.start()
+    try:
+        if not await asyncio.to_thread(stack.wait_ready, 180):
+            raise TimeoutError("the system did not come up within three minutes")
+        client = await _log_in(one_time_link(stack.directory, stack.desk_url), stack.desk_url)
+        async with aclosing(client):
+            yield client
+    finally:
+        await asyncio.to_thread(stack.close)
+
+
+async def _log_in(link: str, desk_url: str) -> httpx.AsyncClient:
     """Log in as a person would: open the link, press its button."""
     client = httpx.AsyncClient(base_url=desk_url, timeout=httpx.Timeout(10, read=None), headers={"Origin": desk_url})
     token = link.rsplit("token=", 1)[1]

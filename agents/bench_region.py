@@ -14,11 +14,10 @@ from typing import Any
 
 import yaml
 
-from agents.bench import QUIET, Plain, cpu_s, listen, log_in
+from agents.bench import QUIET, Plain, at_the_desk, cpu_s, listen
 from agents.local import LocalStack, resident_bytes
 from pipeline.clock import WallClock
 from pipeline.commands.bench_core import Row
-from pipeline.desk.operators import one_time_link
 from pipeline.plan.load import load_plan
 
 CPU_CORES, MEMORY_MIB = 0.10, 600.0
@@ -85,15 +84,11 @@ async def measure_region(
         directory = Path(name)
         cars, fences = fill_plan(shipped, directory / "plan", vehicles, sensors)
         stack = LocalStack(directory / "system", directory / "plan", extra=QUIET)
-        stack.start()
-        try:
-            if not await asyncio.to_thread(stack.wait_ready, 180):
-                raise TimeoutError("the system did not come up within three minutes")
+        async with at_the_desk(stack) as client:
             start_us = run.whole_second(clock.now_us() + 2_000_000)
             lasting = warm_s + seconds
             told = run.mqtt_messages(run.story_named(STORY), stack.compiled, seed, start_us, lasting)
             messages = merge(told, _added(cars, fences, start_us, lasting), key=lambda m: m.at_us)
-            client = await log_in(one_time_link(stack.directory, stack.desk_url), stack.desk_url)
             opened: list[tuple[str, float]] = []
             publisher, stop = publish.Publisher(stack.mqtt_url, stack.credentials, clock), asyncio.Event()
             listener = asyncio.ensure_future(listen(client, opened, clock))
@@ -107,20 +102,13 @@ async def measure_region(
             stop.set()
             await publishing
             listener.cancel()
-            await client.aclose()
-        finally:
-            await asyncio.to_thread(stack.close)
     conditions = f"{len(stack.compiled.vehicles)} vehicles and {len(stack.compiled.sensors)} sensors, {acked / lasted_s:.1f} messages/s for {lasted_s:.0f} s, {len(opened)} alerts, embedded, a desk open"
+
+    def row(name: str, value: float, unit: str, target: float) -> Row:
+        return Row(f"region.{name}", value, unit, target, seed, acked, conditions)
+
     return [
-        Row("region.cpu", used / lasted_s, "cores", CPU_CORES, seed, acked, conditions),
-        Row("region.memory", memory / 2**20, "MiB", MEMORY_MIB, seed, acked, conditions),
-        Row(
-            "region.messages_unacknowledged",
-            float(publisher.sent - publisher.acked),
-            "messages",
-            0.0,
-            seed,
-            acked,
-            conditions,
-        ),
+        row("cpu", used / lasted_s, "cores", CPU_CORES),
+        row("memory", memory / 2**20, "MiB", MEMORY_MIB),
+        row("messages_unacknowledged", float(publisher.sent - publisher.acked), "messages", 0.0),
     ]

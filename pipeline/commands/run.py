@@ -72,9 +72,8 @@ def _run_all(settings: Settings) -> None:
     from pipeline.plan.load import PlanError, load_plan
 
     try:
-        load_plan(
-            settings.plan, settings.plan_trees
-        )  # a bad plan is refused once, here, and not by every child in turn
+        # a bad plan is refused once, here, and not by every child in turn
+        load_plan(settings.plan, settings.plan_trees)
     except PlanError as error:
         raise BadInput(str(error)) from error
     supervisor = supervise.Supervisor(settings.environment())

@@ -30,6 +30,15 @@ class KeptTrees:
         self._folder = folder
         self._program = _digest(Path(tree.__file__).read_bytes())  # what reads YAML otherwise reads all of it anew
 
+    def read_tree(self, content: bytes, file: str) -> tree.Tree:
+        """As `tree.read_tree`; what was kept has no lines."""
+        if (known := self.get(content)) is not None:
+            return tree.Tree(file, known)
+        found = tree.read_tree(content, file)
+        if not found.faults:
+            self.put(content, found.data)
+        return found
+
     def get(self, content: bytes) -> dict[str, Any] | None:
         """What `content` says; None when it is not here, or not whole."""
         if len(content) < WORTH_BYTES:

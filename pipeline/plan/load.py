@@ -10,6 +10,7 @@ from pipeline.plan.faults import Fault, PlanError
 from pipeline.plan.kept import KeptTrees
 from pipeline.plan.model import CompiledPlan
 from pipeline.plan.read import RegionSource, read_region
+from pipeline.plan.tree import Reader, read_tree
 
 __all__ = ["Fault", "PlanError", "load_plan", "region_folders"]
 
@@ -24,8 +25,8 @@ def region_folders(path: Path) -> list[Path]:
     return sorted(child for child in path.iterdir() if (child / "region.yaml").is_file())
 
 
-def _checked(folders: list[Path], whole: bool, kept: KeptTrees | None) -> tuple[list[RegionSource], list[Fault]]:
-    sources = [read_region(folder, folder.as_posix(), kept) for folder in folders]
+def _checked(folders: list[Path], whole: bool, read: Reader) -> tuple[list[RegionSource], list[Fault]]:
+    sources = [read_region(folder, folder.as_posix(), read) for folder in folders]
     return sources, [fault for source in sources for fault in source.faults] + check(sources, whole)
 
 
@@ -45,9 +46,9 @@ def load_plan(path: Path, trees: Path | None = None) -> CompiledPlan:
             [Fault(str(path), "", "", problem, "Give a region's folder, as plans/hazara, or a folder of regions")]
         )
     whole = folders != [path]  # a folder of regions has all that there are
-    sources, faults = _checked(folders, whole, KeptTrees(trees) if trees else None)
+    sources, faults = _checked(folders, whole, KeptTrees(trees).read_tree if trees else read_tree)
     if faults and trees:
-        sources, faults = _checked(folders, whole, None)  # every fault with its line
+        sources, faults = _checked(folders, whole, read_tree)  # every fault with its line
     if faults:
         raise PlanError(faults)
     try:

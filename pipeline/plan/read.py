@@ -26,7 +26,7 @@ from pipeline.plan.roster import (
 )
 from pipeline.plan.rules import RULES, Param
 from pipeline.plan.times import duration_us
-from pipeline.plan.tree import KeyPath, Tree, Trees, read_file
+from pipeline.plan.tree import KeyPath, Reader, Tree, read_file, read_tree
 
 T = TypeVar("T", bound=schema.Entry)
 T_co = TypeVar("T_co", bound=schema.Entry, covariant=True)
@@ -104,8 +104,8 @@ class RegionSource:
     faults: list[Fault] = field(default_factory=list)
 
 
-def read_region(folder: Path, label: str, kept: Trees | None = None) -> RegionSource:
-    """All files of one region's folder. `label` stands before their names in faults, whose lines are missing where a file was `kept`."""
+def read_region(folder: Path, label: str, read: Reader = read_tree) -> RegionSource:
+    """All files of one region's folder. `label` stands before their names in faults."""
     source = RegionSource(label)
     prefix = f"{label}/" if label else ""
     for path in sorted(folder.iterdir()):
@@ -119,7 +119,7 @@ def read_region(folder: Path, label: str, kept: Trees | None = None) -> RegionSo
                     Fault(prefix + name, "", "", "the file is missing", "Write it; plans/hazara shows how")
                 )
             continue
-        data, tree = read_file(folder / name, prefix + name, kept)
+        data, tree = read_file(folder / name, prefix + name, read)
         source.content[name] = data
         source.faults += tree.faults
         if tree.faults and tree.data is None:

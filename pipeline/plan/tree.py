@@ -7,9 +7,10 @@ Built from parser events without recursion, so that no nesting can exhaust the s
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import yaml
 
@@ -50,6 +51,10 @@ class Tree:
             if (*here, part) in self.lines:
                 here = (*here, part)
         return self.lines.get(here)
+
+
+Reader = Callable[[bytes, str], Tree]
+"""Of a file's bytes, with the name that stands in its faults."""
 
 
 @dataclass(slots=True)
@@ -192,16 +197,8 @@ def _value(event: Any, line: int) -> Any:
     return text
 
 
-class Trees(Protocol):
-    """What files say, by their content."""
-
-    def get(self, content: bytes) -> dict[str, Any] | None: ...
-
-    def put(self, content: bytes, data: object) -> None: ...
-
-
-def read_file(path: Path, file: str, kept: Trees | None = None) -> tuple[bytes, Tree]:
-    """Read at most what is allowed of a file. OSError becomes a fault. What is `kept` has its data and no lines."""
+def read_file(path: Path, file: str, read: Reader = read_tree) -> tuple[bytes, Tree]:
+    """Read at most what is allowed of a file. OSError becomes a fault."""
     try:
         with path.open("rb") as source:
             data = source.read(MAX_BYTES + 1)
@@ -211,9 +208,4 @@ def read_file(path: Path, file: str, kept: Trees | None = None) -> tuple[bytes, 
             Fault(file, "", "", f"the file cannot be read: {error.strerror}", "Give it back, or mend its permissions")
         )
         return b"", tree
-    if kept is not None and (known := kept.get(data)) is not None:
-        return data, Tree(file, known)
-    tree = read_tree(data, file)
-    if kept is not None and not tree.faults:
-        kept.put(data, tree.data)
-    return data, tree
+    return data, read(data, file)
