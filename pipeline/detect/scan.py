@@ -37,7 +37,7 @@ from pipeline.detect.way import crossed, crossed_nearby, deep_by, look_at, looke
 
 DONE, OUT_FULL, PAIRS_FULL = 0, 1, 2
 NO_ROOM, UNKNOWN = -1, -2  # of `take`: for its fixes; is a name of the record, or its place
-MOST_LEGS = 62  # movements of one vehicle, at most: a bit each
+LEG_BITS = 62  # movements in force at a time have a bit each: nobody is on two, and what is over or to come needs none
 
 
 @bare
@@ -154,14 +154,15 @@ def scan(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, use: Any, start:
             here = deep > -accuracy
             if here and (st.area_flags[area] != 0 or listed(st.homes, v.homes[0], v.homes[1], area)):
                 exempt = 1
-            for k in range(leg0, min(leg1, leg0 + MOST_LEGS)):
+            for k in range(leg0, leg1):
                 leg_plan = st.legs[k]
                 for q in range(leg_plan.stops[0], leg_plan.stops[1]):
                     if st.exempt[q] == area:
                         # a way in is longer than `need`
                         by = depth(st.edges, st.near, st.entries[e], reach, aside, x, y)
                         if by > -max(accuracy, st.access[q]):
-                            allowed_bits |= 1 << (k - leg0)
+                            if leg_plan.starts <= f.seen < leg_plan.ends:
+                                allowed_bits |= 1 << ((k - leg0) % LEG_BITS)
                             if by > -accuracy:
                                 exempt = 1
             for wi in range(st.area_watches[area], st.area_watches[area + 1]):
@@ -232,7 +233,7 @@ def scan(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, use: Any, start:
 
         # ---- the road
         on_movement = False
-        for k in range(leg0, min(leg1, leg0 + MOST_LEGS)):
+        for k in range(leg0, leg1):
             leg_plan = st.legs[k]
             leg = legs[slot, k - leg0]
             if f.seen < leg_plan.starts or f.seen >= leg_plan.ends:
@@ -259,7 +260,7 @@ def scan(st: Any, rows: Any, pairs: Any, legs: Any, fixes: Any, use: Any, start:
             host = st.vehicles[st.parts[part_at(st.parts, part0, part1, judged_at)].host]
             if host.off_on == 1:
                 side = corridor_side(distance, accuracy, part.half, part.exit)
-                allowed = (allowed_bits >> (k - leg0)) & 1 == 1
+                allowed = (allowed_bits >> ((k - leg0) % LEG_BITS)) & 1 == 1
                 kind = deviation_step(host, leg, side, allowed, distance, along, f)
                 if kind != 0:
                     n = emit(out, n, i, slot, kind, DEVIATION, k, leg.held, f.seen)
