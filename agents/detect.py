@@ -190,7 +190,7 @@ class DetectStage:
 
     async def _feed(self, owned: Owned, batch: ObservationBatch, offset: int) -> list[Change]:
         if len(batch.fixes):
-            owned.recovery.mark(int(batch.fixes.received_at_us[-1]), offset)
+            owned.recovery.mark(int(batch.fixes.received_at_us[-1]), offset, int(batch.fixes.seen_at_us.max()))
         while True:
             try:
                 changes = owned.engine.feed(batch, self.plans.known)

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from pipeline.detect.carry import BEFORE_ALL
-from pipeline.detect.engine import Engine
+from pipeline.detect.engine import Engine, Pressed
 from pipeline.detect.form import LEG, PAIR, ROW
 from pipeline.detect.segment import Segment
 from pipeline.detect.silence import HEARD
@@ -34,6 +34,7 @@ ACCOUNTS_IN_BLOCK = 200
 BLOCK_BYTES = 512 * 1024 - 4096
 MOST_BLOCKS = 48
 MARK_US = 300_000_000
+MOST_AHEAD_US = 86_400_000_000
 LAYOUT_BLOCK = 1 << 20
 _KEY = struct.Struct(">cQQI")  # kind, epoch, checkpoint, block
 EPOCH_KEY = b"epoch"
@@ -62,10 +63,11 @@ class Account(msgspec.Struct, frozen=True, array_like=True):
 
 class Block(msgspec.Struct, frozen=True, array_like=True):
     entries: list[Entry]
-    presses: list[tuple[str, int]]
+    presses: list[tuple[str, int]]  # (id, received_at)
     judged: dict[str, bytes] = {}
     accounts: list[Account] = []
     removed: dict[str, list[tuple[int, list[Change]]]] = {}
+    pressed: dict[str, tuple[int, str, int, int]] = {}  # of `presses`: revision, device, sequence, body
 
 
 class Manifest(msgspec.Struct, frozen=True, array_like=True):
@@ -76,7 +78,7 @@ class Manifest(msgspec.Struct, frozen=True, array_like=True):
     next_input: int
     received_us: int
     blocks: list[bytes]  # keys, oldest first
-    marks: list[tuple[int, int]]  # (received_at, offset): where in the topic history lies
+    marks: list[tuple[int, int]]  # (instant, offset): what stands before the offset is no newer than that
     orders: list[Order] = []  # what has been ordered since the plan of `plan_hash`
     now_us: int = 0
     revision: int = 0
@@ -119,8 +121,9 @@ class Recovery:
     _whole_bytes: int = 0
     _garbage: list[bytes] = field(default_factory=list)
     _number: int = 0
-    _presses_known: set[str] = field(default_factory=set)
+    _presses_known: dict[str, Pressed] = field(default_factory=dict)
     _marks: list[tuple[int, int]] = field(default_factory=list)
+    _newest_us: int = 0
     _layout: bytes = b""
     _whole_next: bool = False
 
@@ -182,6 +185,7 @@ class Recovery:
         if valid is not None:
             self._listed = list(valid.blocks)
             self._marks = list(valid.marks)
+            self._newest_us = max((at + MARK_US for at, _ in valid.marks), default=0)  # no mark has been due since
             self._read(engine, valid, same_plan)
             start = valid.next_input
             self._whole_next = True
@@ -202,13 +206,13 @@ class Recovery:
             entries.update(((entry.vehicle, entry.from_us), entry) for entry in block.entries)
             accounts.update((account.key, account) for account in block.accounts)
             removed.update(block.removed)
-            engine.presses.update(block.presses)
+            engine.presses.update((i, Pressed(at, *block.pressed.get(i, ()))) for i, at in block.presses)
             for name, kept in block.judged.items():
                 rule, _, at = name.partition("@")
                 for judge in _part(engine, int(at or 0)).judges:
                     if judge.on and judge.name == rule:
                         judge.restore(kept)
-        self._presses_known = set(engine.presses)
+        self._presses_known = dict(engine.presses)
         layout = None if same_plan else _decode_layout(self._blocks[valid.layout])
         for entry in entries.values():
             _restore(_part(engine, entry.from_us), entry, layout)
@@ -219,10 +223,13 @@ class Recovery:
 
     # ---- writing ------------------------------------------------------------------------------------------------------
 
-    def mark(self, received_us: int, offset: int) -> None:
-        """This offset's record was received then: remembered every few minutes, so that history can be found in the topic."""
-        if not self._marks or received_us - self._marks[-1][0] >= MARK_US:
-            self._marks.append((received_us, offset))
+    def mark(self, received_us: int, offset: int, seen_us: int) -> None:
+        """The newest of this offset's record was received and seen then: remembered every few minutes, so that history can be found in the
+        topic. Devices are ahead of us while our clock is behind; one that is a day ahead is wrong, and would hide everything else."""
+        ahead = seen_us if seen_us - received_us <= MOST_AHEAD_US else 0
+        self._newest_us = max(self._newest_us, received_us, ahead)
+        if not self._marks or self._newest_us - self._marks[-1][0] >= MARK_US:
+            self._marks.append((self._newest_us, offset + 1))
 
     def history_from(self, seen_us: int) -> int:
         """An offset at or before every record that may hold a fix seen after this instant."""
@@ -245,11 +252,8 @@ class Recovery:
             changed = part.take_dirty()
             slots = range(part.vehicles.count) if whole else changed
             entries += [_entry(part, slot, from_us) for slot in slots if _came(part, slot, from_us)]
-        horizon = 0 if engine.horizon_us is None else engine.received_us - 2 * engine.horizon_us
-        presses = [
-            (i, at) for i, at in engine.presses.items() if at >= horizon and (whole or i not in self._presses_known)
-        ]
-        self._presses_known = set(engine.presses)
+        presses = {i: p for i, p in engine.presses.items() if whole or self._presses_known.get(i) != p}
+        self._presses_known = dict(engine.presses)
         judged = {
             f"{judge.name}@{from_us}" if from_us else judge.name: judge.dump(whole)
             for from_us, part in _parts(engine)
@@ -294,7 +298,7 @@ class Recovery:
         return Checkpoint(layout + blocks, (key, _encode(manifest)), tombstones)
 
     def _cut(
-        self, entries: list[Entry], presses: list[tuple[str, int]], judged: dict[str, bytes], epoch: int
+        self, entries: list[Entry], presses: dict[str, Pressed], judged: dict[str, bytes], epoch: int
     ) -> list[tuple[bytes, bytes]]:
         blocks: list[tuple[bytes, bytes]] = []
         waiting: list[Entry] = []
@@ -303,7 +307,14 @@ class Recovery:
         def flush() -> None:
             nonlocal size
             key = _KEY.pack(b"b", epoch, self._number, len(blocks))
-            blocks.append((key, _encode(Block(list(waiting), *((presses, judged) if not blocks else ([], {}))))))
+            first = not blocks
+            block = Block(
+                list(waiting),
+                [(i, p.received_us) for i, p in presses.items()] if first else [],
+                judged if first else {},
+                pressed={i: p[1:] for i, p in presses.items()} if first else {},
+            )
+            blocks.append((key, _encode(block)))
             waiting.clear()
             size = 0
 

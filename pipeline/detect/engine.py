@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,7 @@ from pipeline.detect.convoys import Convoys
 from pipeline.detect.form import FIX, OUT
 from pipeline.detect.judge import Judge
 from pipeline.detect.places import Names, look_up
-from pipeline.detect.rewind import EVERY_FIXES, Keyframes, behind, merge
+from pipeline.detect.rewind import EVERY_FIXES, SLACK_US, Keyframes, behind, merge
 from pipeline.detect.scan import DONE, NO_ROOM, OUT_FULL, forward, take
 from pipeline.detect.sensors import Sensors
 from pipeline.detect.silence import Silence
@@ -59,6 +59,16 @@ NO_PLACES: Array = np.frombuffer(b"", np.int32)
 Begun = tuple[int, int, int, int]  # what scan.forward returns
 
 
+class Pressed(NamedTuple):
+    """What was told of an alarm by hand. Two may press in one instant, and be heard in any order: the smaller of them counts."""
+
+    received_us: int
+    revision: int = 1
+    device: str = ""
+    seq: int = 0
+    body: int = 0
+
+
 class NeedHistoryError(Exception):
     """A fix is older than what is in memory. Nothing was changed: `load_history` with what was seen after `from_us`, then feed again."""
 
@@ -85,7 +95,7 @@ class Engine:
         self.keyframes = Keyframes()
         self.counts: Counter[str] = Counter()
         self._new_presses = False
-        self.presses: dict[str, int] = {}
+        self.presses: dict[str, Pressed] = {}
         self.received_us = 0
         self.convoys = Convoys(plan, self.tables, horizon_us, cells)
         self.judges: tuple[Judge, ...] = (
@@ -260,15 +270,17 @@ class Engine:
             if not isinstance(press, Press) or press.what not in ALARMING:
                 continue
             episode = press_episode(press)
-            if episode.id in self.presses:
+            known = self.presses.get(episode.id)
+            if known is not None and known[2:] <= (press.device, press.seq, press.body):
                 self.counts["duplicates"] += 1
                 continue
-            self.presses[episode.id] = press.received_at_us
+            revision = 1 if known is None else known.revision + 1
+            self.presses[episode.id] = Pressed(press.received_at_us, revision, press.device, press.seq, press.body)
             if len(self.presses) > PRESSES_KEPT:
                 del self.presses[next(iter(self.presses))]
             self._new_presses = True
             told = Account(episode, "live", press.received_at_us, press.seen_at_us)
-            changes.append(told.change("begin", 1, batch.cell, self.plan.hash))
+            changes.append(told.change("begin" if known is None else "amend", revision, batch.cell, self.plan.hash))
         return changes
 
     def _forward(self, fixes: Array, use: Array, changes: list[Change], begun: Begun | None = None) -> None:
@@ -428,7 +440,7 @@ class Engine:
 
     def _keyframe(self, slot: int) -> None:
         v = self.vehicles
-        oldest = None if self.horizon_us is None else self.received_us - self.horizon_us
+        oldest = None if self.horizon_us is None else self.received_us - self.horizon_us - SLACK_US
         self.keyframes.add(slot, int(v.rows["seen"][slot]), v.pack(slot), int(v.rows["n"][slot]), oldest)
 
     # ---- housekeeping -----------------------------------------------------------------------------------------------------
@@ -436,7 +448,17 @@ class Engine:
     def forget(self, hot_us: int) -> None:
         """Keep this much history in memory; older fixes are read back when they are needed."""
         if self.received_us:
+            self._keyframes_of_sparse()
             self.vehicles.forget(self.received_us - hot_us)
+
+    def _keyframes_of_sparse(self) -> None:
+        """Who sends seldom has a keyframe by time: what it would be taken back to is in the topic no more when it is counted by fixes alone."""
+        if self.horizon_us is None:
+            return
+        seen = self.vehicles.rows["seen"][: self.vehicles.count]
+        for slot in self.keyframes.older(seen, self.received_us - self.horizon_us // 4):
+            if self.vehicles.rows["n"][slot]:
+                self._keyframe(slot)
 
 
 def _received_as(f: Any, newest: Any) -> Any:

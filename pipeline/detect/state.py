@@ -316,7 +316,7 @@ def _forget(pool: Any, links: Any, free: Any, chains: Any, known_from: Any, slot
             free[0] = chunk
             free[1] += 1
             c.count -= pool.shape[1]
-            known_from[slot] = newest
+            known_from[slot] = newest + 1  # of that instant more may be gone than what a keyframe of it contains
 
 
 HELD_SIZE = HELD.itemsize

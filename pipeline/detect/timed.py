@@ -101,8 +101,7 @@ class Timed:
     def forget(self, hot_us: int) -> None:
         """Keep this much history in memory; older fixes are read back when they are needed."""
         for segment in self.live:
-            if segment.received_us:
-                segment.vehicles.forget(segment.received_us - hot_us)
+            segment.forget(hot_us)
         if self.horizon_us is not None and not self.simple:
             self._let_go(max(self.now_us, self.received_us) - self.horizon_us - LET_GO_US)
             self._forget(max(self.now_us, self.received_us) - 2 * self.horizon_us)
@@ -127,6 +126,9 @@ class Timed:
         if not new:
             return self._with_owed(batch)
         later = self.timeline.with_orders(new, plans)
+        if later.same_versions(self.timeline):
+            self.timeline = later  # refused, or as it is: nothing is judged otherwise
+            return self._with_owed(batch)
         from_us = min(order.effective_from_us for order in new)
         for segment in self.live:
             segment.require_from(max(from_us, segment.from_us))
@@ -170,8 +172,9 @@ class Timed:
     def _feed(self, batch: ObservationBatch) -> list[Change]:
         parts = self._require(batch, self.timeline)
         self._hear_time(batch)
-        changes = self.live[-1]._presses(batch)
-        touched: set[Key] = set()
+        # should history be missing further on, what was told until then is told with the second try
+        self._owed += self.live[-1]._presses(batch)
+        touched = self._heard
         names: dict[str, int] = {}
         whole: dict[int, Array] = {}
         for place, part, known in parts:
@@ -189,7 +192,7 @@ class Timed:
             touched |= self._go_on(name, place)
         touched |= self._pass_time()
         touched |= self._judge(batch, whole)
-        return changes + self._publish(touched)
+        return self._publish(touched)
 
     @staticmethod
     def _vehicles(batch: ObservationBatch) -> list[str]:
@@ -213,13 +216,13 @@ class Timed:
                 continue
             part = part_of(batch, chosen)
             segment = self.segments[place] if same else None
-            if segment is None:
-                parts.append((place, part, None))
-                continue
-            fixes = segment.rows(part)
+            fixes = None
+            if segment is not None:
+                fixes = segment.rows(part)
+                segment.look(fixes)
             parts.append((place, part, fixes))
-            segment.look(fixes)
-            for name in self._vehicles(part):
+            # it will come into the versions behind with another state, even where nobody has been in this one yet
+            for name in self._vehicles(part) if same else ():
                 for later in self.segments[place + 1 :]:
                     if later is not None:
                         later.require_whole(name)

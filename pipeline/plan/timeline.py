@@ -100,6 +100,11 @@ class Timeline:
                 continue  # the new plan says otherwise
         return plan
 
+    def same_versions(self, other: Timeline) -> bool:
+        """Is the same plan in force at every instant?"""
+        mine, theirs = ([(v.from_us, v.plan.hash) for v in t.versions] for t in (self, other))
+        return mine == theirs
+
     def place(self, at_us: int) -> int:
         """Which version is in force then."""
         return max(0, bisect_right([v.from_us for v in self.versions], at_us) - 1)

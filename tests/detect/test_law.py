@@ -139,7 +139,7 @@ class Owner:
 
     def step(self) -> None:
         batch = self.log.batches[self.next]
-        self.recovery.mark(int(batch.fixes.received_at_us[-1]), self.next)
+        self.recovery.mark(int(batch.fixes.received_at_us[-1]), self.next, int(batch.fixes.seen_at_us.max()))
         try:
             changes = self.engine.feed(batch)
         except NeedHistoryError as need:
@@ -305,6 +305,51 @@ def test_a_press_is_told_once() -> None:
         ("begin", "sos.pressed", 1 * SECOND, "live"),
         ("begin", "sos.pressed", 9 * SECOND, "live"),
     ]
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_of_two_presses_in_one_second_the_smaller_counts_whichever_was_heard_first(dies: bool) -> None:
+    """Of the vehicle's tracker and its phone. The first is never held back for the other: it is amended."""
+
+    def press(device: str, lat: float) -> ObservationBatch:
+        builder = BatchBuilder("c")
+        builder.add(Press(subject="v1", what="sos", seen_at_us=T0, received_at_us=T0, device=device, lat=lat, lon=73.0))
+        return builder.build()
+
+    one, two = press("v1-d0", 35.0), press("v1-d1", 35.5)
+    ledgers, kinds = [], []
+    for order in ((one, two, one), (two, one, two)):
+        engine, ledger, changes = Engine(PLAN, HORIZON_US, TABLES), Ledger(), list[Change]()
+        for batch in order:
+            changes += engine.feed(batch)
+            if dies:
+                written, recovery = Recovery(0).checkpoint(engine, 1, 1), Recovery(0)
+                for key, value in (*written.blocks, written.manifest):
+                    recovery.see(key, value)
+                engine = Engine(PLAN, HORIZON_US, TABLES)
+                assert recovery.restore(engine, 2) == 1
+        ledger.apply(changes)
+        ledgers.append(ledger.lines())
+        kinds.append([(c.kind, c.revision) for c in changes])
+    assert kinds == [[("begin", 1)], [("begin", 1), ("amend", 2)]]
+    assert ledgers[0] == ledgers[1]
+    assert b"v1-d0" in ledgers[0]
+
+
+def test_a_press_is_known_however_long_ago_it_was() -> None:
+    """A device that finds an old press in its memory after a restart of ours half a day later tells nothing new."""
+    builder = BatchBuilder("c")
+    builder.add(Press(subject="v1", what="sos", seen_at_us=T0, received_at_us=T0, device="v1-d0"))
+    press = builder.build()
+    engine = Engine(PLAN, HORIZON_US, TABLES)
+    assert len(engine.feed(press)) == 1
+    feed(engine, [fix(13 * 3600, 0, 0)])
+    written, recovery = Recovery(0).checkpoint(engine, 2, 1), Recovery(0)
+    for key, value in (*written.blocks, written.manifest):
+        recovery.see(key, value)
+    restored = Engine(PLAN, HORIZON_US, TABLES)
+    recovery.restore(restored, 2)
+    assert engine.feed(press) == restored.feed(press) == []
 
 
 def test_places_say_the_same_as_names_and_wrong_ones_are_not_used() -> None:

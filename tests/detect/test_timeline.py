@@ -18,7 +18,8 @@ from pipeline.detect.checkpoint import Recovery
 from pipeline.detect.engine import NeedHistoryError
 from pipeline.detect.timed import Timed
 from pipeline.model.episode import Change, Episode, Ledger
-from pipeline.model.observation import Fix, Order, Other, Tick
+from pipeline.model.observation import Fix, Order, Other, Press, Tick
+from pipeline.model.times import format_us
 from pipeline.model.wire import BatchBuilder, ObservationBatch
 from pipeline.plan.model import Convoy, Movement, RuleSetting
 from pipeline.plan.timeline import Timeline, UnknownPlanError
@@ -468,3 +469,101 @@ def test_who_was_only_named_in_a_version_still_comes_into_it_after_a_restart() -
                 restored.load_history(first, need.from_us)
     assert ledger.lines() == again.lines()
     assert "stop.unscheduled" in {e.rule for e in again.sorted()}
+
+
+def test_history_that_is_missing_halfway_costs_no_press_and_no_change() -> None:
+    """Nobody had been in the second version, and the third has to be read back for what comes late into it: the record is fed twice."""
+    camp = area("camp", square(0, 0, 250), watch("area.entered", dwell_s=10))
+    versions = [plan([camp], rules={}, vehicles=FLEET[:2], content=name) for name in ("one", "two", "three")]
+    plans = {p.hash: p for p in versions}
+
+    def ticks(*at_s: float) -> list[ObservationBatch]:
+        return records([tick(t) for t in at_s], 1)
+
+    first = [
+        *records([fix(t, 5000, 0, seq=t) for t in range(0, 90, 5)], 100),
+        *records([order("plan", 100, 90, hash="two"), order("plan", 200, 91, hash="three")], 1),
+        *ticks(95, 105, 150, 205),
+        *records([fix(t, 0, 0, "v2", seq=t) for t in range(205, 300, 5)], 100),
+        *ticks(300),
+    ]
+    at_us = T0 + 150 * SECOND
+    press = Press(subject="v2", what="sos", seen_at_us=at_us, received_at_us=T0 + 305 * SECOND, device="v2-d0")
+    late: list[Fix | Other] = [fix(t, 0, 0, "v2", seq=t, received_s=305) for t in range(130, 170, 5)]
+    rest = [*records([*late, press], 100), *records([fix(320, 5000, 0, "v2", seq=320), tick(330)], 100)]
+    ledgers = []
+    for restarts in (False, True):
+        engine, ledger = Timed(versions[0], 6 * 3600 * SECOND), Ledger()
+        for record in first:
+            ledger.apply(engine.feed(record, plans))
+        if restarts:
+            written, recovery = Recovery(0).checkpoint(engine, len(first), 1), Recovery(0)
+            for key, value in (*written.blocks, written.manifest):
+                recovery.see(key, value)
+            engine = Timed(versions[0], 6 * 3600 * SECOND)
+            assert recovery.restore(engine, 2, plans) == len(first)
+        for record in rest:
+            while True:
+                try:
+                    ledger.apply(engine.feed(record, plans))
+                    break
+                except NeedHistoryError as need:
+                    assert restarts
+                    engine.load_history(first, need.from_us)
+        ledgers.append(ledger)
+    assert [e.rule for e in ledgers[0].sorted()] == ["area.entered", "sos.pressed"]
+    assert ledgers[0].lines() == ledgers[1].lines()
+
+
+def test_presses_are_told_with_the_second_try_when_the_first_found_history_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = Timed(BASE, 6 * 3600 * SECOND)
+    engine.feed(*records([order("plan", 150, 0, hash="dry"), tick(160)], 2), PLANS)
+    press = Press(subject="v1", what="sos", seen_at_us=T0 + 170 * SECOND, received_at_us=T0 + 170 * SECOND, device="d")
+    whole, tries = engine._pass_time, list[int]()
+
+    def missing() -> Any:
+        tries.append(1)
+        if len(tries) == 1:
+            raise NeedHistoryError(T0)
+        return whole()
+
+    monkeypatch.setattr(engine, "_pass_time", missing)
+    (record,) = records([fix(170, 2000, 0, seq=1), fix(200, 2000, 0, seq=2), press], 3)
+    with pytest.raises(NeedHistoryError):
+        engine.feed(record, PLANS)
+    assert {c.episode.rule for c in engine.feed(record, PLANS)} == {"sos.pressed", "area.entered"}
+
+
+def test_an_order_that_is_refused_is_nobodys_news() -> None:
+    engine = Timed(BASE, 6 * 3600 * SECOND)
+    for record in records(day(1, 100), 20):
+        engine.feed(record, PLANS)
+    assert engine.feed(*records([order("cancel", 50, 500, movement="nobody")], 1), PLANS) == []
+    assert len(engine.timeline.refused) == 1
+
+
+def test_a_vehicle_may_have_been_on_any_number_of_movements() -> None:
+    """One a day, by orders, for longer than a machine word has bits."""
+    base = replace(
+        plan([], line=[(0, 0), (4000, 0)], rules={"route.deviation": RULES["route.deviation"]}), movements=()
+    )
+    engine, ledger = Timed(base, 6 * 3600 * SECOND), Ledger()
+    for k in range(70):
+        at = k * 86_400
+        movement = {
+            "id": f"m{k}",
+            "name": "x",
+            "vehicles": ["v1"],
+            "route": "n1",
+            "starts": format_us(T0 + at * SECOND),
+        }
+        movement["ends"] = format_us(T0 + (at + 3600) * SECOND)
+        made = order("create", at, movement=movement)
+        driven = [fix(at + t, 10 * t, 0 if t < 30 or t >= 200 else 600, seq=t) for t in range(0, 300, 10)]
+        for record in records([made, tick(at), *driven], 40):
+            ledger.apply(engine.feed(record))
+        engine.forget(1800 * SECOND)
+    found = [(e.evidence["movement"], (e.began_at_us - T0) // SECOND % 86_400) for e in ledger.sorted()]
+    assert found == [(f"m{k}", 30) for k in range(70)]

@@ -50,7 +50,7 @@ class Partition:
         """One record. Raises AssertionError when it was processed before and now says something else."""
         batch = self.batches[self.next]
         if len(batch.fixes):
-            self.recovery.mark(int(batch.fixes.received_at_us[-1]), self.next)
+            self.recovery.mark(int(batch.fixes.received_at_us[-1]), self.next, int(batch.fixes.seen_at_us.max()))
         while True:
             try:
                 changes = self.engine.feed(batch, the_plans())
