@@ -14,6 +14,7 @@ from pipeline.detect.form import AREA, BEGIN, DEVIATION, LEG, OUT, PAIR, ROW, ST
 from pipeline.detect.rules.areas import concerns
 from pipeline.detect.state import NEW_HELD, new_legs
 from pipeline.detect.tables import Tables
+from pipeline.detect.translate import reproject
 
 BEFORE_ALL = -1  # a device's place, in the key of a state that no fix has made
 
@@ -34,6 +35,7 @@ class Carrier:
 
     def __init__(self, old: Tables, new: Tables, at_us: int) -> None:
         self.old, self.new, self.at_us = old, new, at_us
+        self._reprojects = old.plan.projection != new.plan.projection
         now = _watches(new)
         self._watch = {place: now.get(name) for name, place in _watches(old).items()}
 
@@ -57,6 +59,8 @@ class Carrier:
         row["pairs"], row["vehicle"] = len(own), place
         row["seen"], row["device"], row["seq"], row["body"] = self.at_us, BEFORE_ALL, 0, 0
         self._ranks(vehicle, row)
+        if self._reprojects:
+            reproject(row, self.new.plan.projection, self.old.plan.projection)
         return b"".join([row.tobytes(), moved.tobytes(), *(pair.tobytes() for pair in own)]), ended
 
     def _pair(self, pair: Any, place: int, v: Any, ended: list[Any]) -> Any:
