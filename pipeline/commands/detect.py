@@ -10,11 +10,12 @@ from pathlib import Path
 import click
 
 from pipeline.cli import BadInput
+from pipeline.detect.engine import NeedHistoryError
 from pipeline.detect.timed import Timed
 from pipeline.model.episode import Ledger
 from pipeline.model.observation import Fix, Other, Tick
 from pipeline.model.times import parse_us
-from pipeline.model.wire import BatchBuilder
+from pipeline.model.wire import BatchBuilder, ObservationBatch
 from pipeline.normalise.files import read_observations
 from pipeline.plan.faults import PlanError
 from pipeline.plan.load import load_plan
@@ -31,10 +32,18 @@ def ledger_of(
     UnknownPlanError."""
     engine = Timed(plan)
     ledger = Ledger()
+    fed: list[ObservationBatch] = []
     for start in range(0, len(observations), batch):
         builder = BatchBuilder()
         builder.extend(observations[start : start + batch])
-        ledger.apply(engine.feed(builder.build(), later))
+        record = builder.build()
+        try:
+            changes = engine.feed(record, later)
+        except NeedHistoryError as need:  # of vehicles that a plan did not know that is now in force no more
+            engine.load_history(fed, need.from_us)
+            changes = engine.feed(record, later)
+        ledger.apply(changes)
+        fed.append(record)
     return ledger, engine.timeline
 
 

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.detect.arrive import STRANGER, use_of
+from pipeline.detect.arrive import IN_ORDER, STRANGER, use_of
 from pipeline.detect.beside import hand_over, told_beside
 from pipeline.detect.carry import Carrier
 from pipeline.detect.engine import NeedHistoryError
@@ -35,6 +35,7 @@ Array = npt.NDArray[Any]
 LOOK_AHEAD_US = 3_600_000_000  # so long behind its end a version still hears, to know how what was open then went on
 CONVOY_US = 1_200_000_000  # so much of a convoy's past a version wants to know that has it newly on the road
 TABLES_KEPT = 32
+AHEAD_US = 180_000_000  # of us, a device's clock, with what a record waits
 LET_GO_US = 7_200_000_000  # beyond the horizon: what was open at a version's end is known by then
 
 
@@ -75,6 +76,9 @@ class Timed:
         self._changed: set[Key] = set()
         """What no checkpoint has yet."""
         self._owed: list[Change] = []
+        self._back: list[ObservationBatch] = []
+        self._back_from_us = EVER_US
+        """What was read back of vehicles that no version has known until now, and from when on."""
         self._gone = 0
         """So many versions were let go: nothing admitted can be of them."""
         self._passed = 0
@@ -108,6 +112,8 @@ class Timed:
 
     def load_history(self, batches: Iterable[ObservationBatch], from_us: int) -> None:
         kept = list(batches)
+        if from_us < self._back_from_us:
+            self._back, self._back_from_us = kept, from_us
         for segment in self.live:
             if self.simple:
                 segment.load_history(kept, from_us)
@@ -134,8 +140,26 @@ class Timed:
             segment.require_from(max(from_us, segment.from_us))
         self._require(batch, later)
         self._require_convoys(from_us)
-        self._owed += self._retime(later, from_us, batch)
+        strange = self._strange(later, from_us)
+        if strange and self._back_from_us > min(strange.values()):
+            raise NeedHistoryError(min(strange.values()))
+        self._owed += self._retime(later, from_us, batch, strange)
+        self._back, self._back_from_us = [], EVER_US
         return self._with_owed(batch)
+
+    def _strange(self, later: Timeline, from_us: int) -> dict[str, int]:
+        """Vehicles that are known in a stretch of the new timeline and were not in the old one's, and since when: a wrong plan has been put right.
+        Nobody has kept what was seen of them."""
+        found: dict[str, int] = {}
+        reached_us = max(self.now_us, self.received_us) + AHEAD_US
+        for place, new in enumerate(later.versions):
+            for was, old in enumerate(self.timeline.versions):
+                since = max(new.from_us, old.from_us, from_us)
+                until = min(later.until_us(place), self.timeline.until_us(was), reached_us)
+                if since < until and new.plan.vehicles is not old.plan.vehicles:
+                    for name in new.plan.vehicles.keys() - old.plan.vehicles.keys():
+                        found[name] = min(since, found.get(name, since))
+        return found
 
     def _with_owed(self, batch: ObservationBatch) -> list[Change]:
         """The new timeline stands even when history is missing for the rest: what it changed is told with the second try."""
@@ -529,8 +553,10 @@ class Timed:
 
     # ---- another timeline -------------------------------------------------------------------------------------------------------
 
-    def _retime(self, timeline: Timeline, from_us: int, batch: ObservationBatch) -> list[Change]:
-        """Whatever was seen since then is judged again, by what is now in force."""
+    def _retime(
+        self, timeline: Timeline, from_us: int, batch: ObservationBatch, strange: Mapping[str, int]
+    ) -> list[Change]:
+        """Whatever was seen since then is judged again, by what is now in force. `strange`: who was unknown since when."""
         touched: set[Key] = set()
         if self.simple:
             touched |= self._begin_account()
@@ -566,7 +592,7 @@ class Timed:
                 last.until_us = timeline.until_us(len(kept) - 1)
         self._heirs = spare
         self._hear_time(batch)
-        touched |= self._give_again(again)
+        touched |= self._give_again(again, strange)
         self._segment(timeline.place(self.now_us))
         self._heirs, self._again = [], {}
         self._passed = self._gone
@@ -591,7 +617,22 @@ class Timed:
             self.told[key] = dict(self.layers[0].told[key])
         return touched
 
-    def _give_again(self, again: list[tuple[Segment, Array]]) -> set[Key]:
+    def _read_again(self, strange: Mapping[str, int], starts: Array) -> Iterator[tuple[str, Segment, Array]]:
+        """Of what was read back, the fixes of these vehicles since those instants, each by the version that knows it."""
+        for batch in self._back if strange else ():
+            if not len(batch.fixes) or batch.copy:
+                continue
+            since = np.array([strange.get(name, EVER_US) for name in batch.fixes.names], np.int64)
+            chosen = batch.fixes.seen_at_us >= since[batch.fixes.vehicle]
+            places = np.searchsorted(starts, batch.fixes.seen_at_us, side="right")
+            for place in np.unique(places[chosen]).tolist():
+                segment = self._segment(place)
+                rows = segment.rows(part_of(batch, chosen & (places == place)))
+                rows = rows[use_of(rows) == IN_ORDER]
+                for slot in np.unique(rows["slot"]).tolist():
+                    yield segment.vehicle_of(slot), segment, rows[rows["slot"] == slot]
+
+    def _give_again(self, again: list[tuple[Segment, Array]], strange: Mapping[str, int]) -> set[Key]:
         """Fixes that were judged by another plan, a vehicle at a time, to those that were in force."""
         touched: set[Key] = set()
         starts = np.array([v.from_us for v in self.timeline.versions[1:]], np.int64)
@@ -599,6 +640,8 @@ class Timed:
         for source, fixes in again:
             if len(fixes):
                 by_name.setdefault(source.vehicle_of(int(fixes["slot"][0])), []).append((source, fixes))
+        for name, source, fixes in self._read_again(strange, starts):
+            by_name.setdefault(name, []).append((source, fixes))
         for name, parts in sorted(by_name.items()):
             seen = np.concatenate([f["seen"] for _, f in parts])
             for place in np.unique(np.searchsorted(starts, seen, side="right")).tolist():

@@ -44,7 +44,8 @@ WIDER = plan(
     [area("lake", square(900, 250, 300), watch("area.forbidden")), CAMP], line=[(0, 0), (2500, 0)], vehicles=FLEET,
     devices=2, half_m=250, exit_m=200, content="wider",
 )  # fmt: skip
-PLANS = {p.hash: p for p in (BASE, DRY, QUIET, WIDER)}
+FEWER = plan([LAKE, CAMP], line=[(0, 0), (2500, 0)], vehicles=("v1", "v3"), devices=2, content="fewer")
+PLANS = {p.hash: p for p in (BASE, DRY, QUIET, WIDER, FEWER)}
 
 
 def order(what: str, at_s: float, received_s: float | None = None, **fields: Any) -> Order:
@@ -90,9 +91,15 @@ def instant(o: Fix | Other) -> int:
 
 
 def told(what: Sequence[Fix | Other], size: int = 1000, base: Any = BASE) -> Ledger:
-    engine, ledger = Timed(base), Ledger()
+    engine, ledger, fed = Timed(base), Ledger(), list[ObservationBatch]()
     for record in records(what, size):
-        ledger.apply(engine.feed(record, PLANS))
+        try:
+            changes = engine.feed(record, PLANS)
+        except NeedHistoryError as need:
+            engine.load_history(fed, need.from_us)
+            changes = engine.feed(record, PLANS)
+        ledger.apply(changes)
+        fed.append(record)
     return ledger
 
 
@@ -122,6 +129,32 @@ def test_the_order_in_which_orders_and_fixes_come_changes_nothing(
     assert lines([*(o for o in what if not isinstance(o, Order)), *orders[::-1]], size) == whole
 
 
+WITHOUT = (
+    order("plan", 100, hash="fewer"),
+    order("plan", 250, hash="wider"),
+    order("plan", 400, hash="fewer"),
+    order("plan", 520, hash="base"),
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.integers(0, 1 << 30), st.sampled_from([1, 7, 60, 1000]), st.integers(0, 3))
+def test_a_vehicle_that_a_plan_forgets_is_judged_again_when_that_is_put_right(seed: int, size: int, wrong: int) -> None:
+    """One of the plans without it may also be replaced by another of the very same instant."""
+    dice = random.Random(seed)
+    right = order("plan", (WITHOUT[wrong].effective_from_us - T0) / SECOND, 700, hash="base")
+    what = sorted(
+        [*day(seed % 7, 150), *WITHOUT, msgspec.structs.replace(right, seen_at_us=right.received_at_us)], key=instant
+    )
+    whole = lines(what)
+    assert any('"subject":"v2"' in line for line in whole)
+    mixed = [*what, *dice.choices(what, k=20)]
+    dice.shuffle(mixed)
+    assert lines(mixed, size) == whole
+    orders = [o for o in what if isinstance(o, Order)]
+    assert lines([*orders, *(o for o in what if not isinstance(o, Order))], size) == whole
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(drive, st.lists(st.tuples(st.integers(1, 900), st.sampled_from(["base", "dry", "quiet", "wider"])), max_size=4))
 def test_each_fix_is_judged_by_the_plan_of_its_instant(drawn: Any, switches: list[tuple[int, str]]) -> None:
@@ -143,7 +176,7 @@ def test_each_fix_is_judged_by_the_plan_of_its_instant(drawn: Any, switches: lis
 @given(st.integers(0, 1 << 30))
 def test_restarts_from_any_checkpoint_change_nothing(seed: int) -> None:
     dice = random.Random(seed)
-    orders = dice.choice([MOVED, SWITCHED, MOVED + SWITCHED[:1]])
+    orders = dice.choice([MOVED, SWITCHED, MOVED + SWITCHED[:1], WITHOUT])
     fixes = day(seed % 5, 150)
     late = sorted([*fixes, *orders], key=lambda o: instant(o) + dice.choice([0, 0, 0, 5, 90]) * SECOND)
     ledger, _ = restarted(records(late, dice.choice([1, 7, 40])), seed)
