@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.plan import schema
+from pipeline.plan.apart import check_lines, check_movements, where
 from pipeline.plan.faults import Fault, nearest
 from pipeline.plan.ground import check_area, check_place, check_route, km_range
-from pipeline.plan.handover import CONVOY_RULES, Member, check_copies, check_legs, check_strangers
+from pipeline.plan.handover import Member, check_copies, check_legs, check_strangers
 from pipeline.plan.model import DOOR_KINDS, NO_INTRUSION
 from pipeline.plan.names import Known, Loaded
 from pipeline.plan.read import ANYTHING, Placed, RegionSource, unknown
 from pipeline.plan.roster_checks import check_roster
 from pipeline.plan.rules import AREA_RULES, RULES
-from pipeline.plan.times import ALWAYS_US, ZONES, instant_us
+from pipeline.plan.times import ZONES, instant_us
 
 
 def check(sources: Sequence[RegionSource], whole: bool = False) -> list[Fault]:
@@ -43,6 +44,7 @@ def check(sources: Sequence[RegionSource], whole: bool = False) -> list[Fault]:
         faults += _rules(source)
         for area in source.areas:
             faults += _area(area, source, known)
+            faults += check_lines(area, source, fleet)
         for route in source.routes:
             faults += check_route(route, source.region.item.bounds if source.region else None)
         for vehicle in source.vehicles:
@@ -61,6 +63,7 @@ def check(sources: Sequence[RegionSource], whole: bool = False) -> list[Fault]:
             faults += _login(login, devices, source)
         faults += check_roster(source)
     faults += _movements(sources, known, fleet, loaded)
+    faults += check_movements(sources, loaded)
     faults += _sensors(sources, known)
     return faults
 
@@ -85,9 +88,7 @@ def _twice(sources: Sequence[RegionSource]) -> Iterator[Fault]:
     def claim(space: str, name: str, entry: Placed[schema.Entry], at: tuple[str | int, ...]) -> Iterator[Fault]:
         first = seen.setdefault((space, name), entry)
         if first is not entry:
-            line = first.tree.line_of(first.path)
-            where = f"{first.key} in {first.tree.file}" + (f" on line {line}" if line else "")
-            yield entry.fault(at, name, f"the {space} is taken by {where}", "Give each an id of its own")
+            yield entry.fault(at, name, f"the {space} is taken by {where(first)}", "Give each an id of its own")
 
     def claim_each(
         space: str, names: Sequence[str], entry: Placed[schema.Entry], at: tuple[str | int, ...]
@@ -297,34 +298,10 @@ def _agreement(
         yield entry.fault(at, item.agrees_with, "the region's rules.yaml does not have sensor.disagrees", cure)
 
 
-def _one_at_a_time(
-    movement: Placed[schema.MovementIn], source: RegionSource, windows: dict[str, list[tuple[int, int, str]]]
-) -> Iterator[Fault]:
-    """A convoy whose gaps are watched is on one movement at a time."""
-    item = movement.item
-    if item.convoy is None or not any(
-        r in source.rules and source.rules[r][0].item.mode != "off" for r in CONVOY_RULES
-    ):
-        return
-    try:
-        utc_offset_s = ZONES[source.region.item.timezone] if source.region else 0
-        starts = instant_us(item.starts, utc_offset_s) if item.starts is not None else ALWAYS_US[0]
-        ends = instant_us(item.ends, utc_offset_s) if item.ends is not None else ALWAYS_US[1]
-    except (ValueError, OverflowError):
-        return
-    taken = windows.setdefault(item.convoy, [])
-    other = next((name for a, b, name in taken if a < ends and starts < b), None)
-    if other is not None:
-        problem = f"the convoy is on {other} at the same time, and its gaps are along one road"
-        yield movement.fault(("convoy",), item.convoy, problem, "Let one end where the other starts")
-    taken.append((starts, ends, item.id))
-
-
 def _movements(
     sources: Sequence[RegionSource], known: dict[str, set[str]], fleet: Mapping[str, Member], loaded: Loaded
 ) -> Iterator[Fault]:
     routes = {r.item.id: r.item for source in sources for r in source.routes}
-    windows: dict[str, list[tuple[int, int, str]]] = {}
     for source in sources:
         for area in source.areas:
             stretch = area.item.stretch
@@ -350,7 +327,6 @@ def _movements(
                     at_leg = ("legs", number) if item.legs else ()
                     yield from km_range(movement, at_leg, leg.from_km, leg.to_km, routes[name])
             yield from check_legs(movement, sources, fleet, loaded)
-            yield from _one_at_a_time(movement, source, windows)
             yield from _window(movement, ZONES[source.region.item.timezone] if source.region else 0)
 
 

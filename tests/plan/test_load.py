@@ -136,7 +136,7 @@ def test_regions_are_loaded_together_into_one_projection(vale: CompiledPlan, tmp
     )
     (tmp_path / "dale" / "rules.yaml").write_text("rules: {}\n")
     (tmp_path / "dale" / "movements.yaml").write_text(
-        "movements: [{id: through, name: Through, route: spine, vehicles: [c-1], always: true}]\n"
+        "movements: [{id: through, name: Through, route: spine, vehicles: [c-1], starts: 2026-11-25 08:00, ends: 2026-11-25 12:00}]\n"
     )
     both = load_plan(tmp_path)
     assert set(both.regions) == {"vale", "dale"}
