@@ -27,10 +27,16 @@ from pipeline.detect.rewind import EVERY_FIXES, behind
 from pipeline.detect.tables import Tables
 from pipeline.detect.tell import account, fold, said_of, still_open
 from pipeline.model.episode import Change
+from pipeline.model.observation import Other, Tick
 from pipeline.model.wire import ObservationBatch
 from pipeline.plan.model import CompiledPlan
 
 Array = npt.NDArray[Any]
+
+
+def instant_of(what: Other) -> int:
+    """When it was seen; of a Tick, the instant that it speaks of."""
+    return what.at_us if isinstance(what, Tick) else what.seen_at_us
 
 
 def part_of(batch: ObservationBatch, chosen: Array) -> ObservationBatch:
@@ -54,6 +60,8 @@ class Segment(Engine):
         self.from_us, self.until_us = from_us, until_us
         self.bases: dict[str, bytes | None] = {}
         """With what state each vehicle came in."""
+        self._passed: set[tuple[int, str, bool, bool]] = set()
+        """That time has gone beyond these instants, by whose Ticks of which kind."""
 
     def within(self, seen: Array) -> Array:
         found: Array = (seen >= self.from_us) & (seen < self.until_us)
@@ -93,6 +101,28 @@ class Segment(Engine):
             for slot in np.unique(fixes["slot"][use == OUT_OF_ORDER]):
                 changes += self._rewind(int(slot), fixes[(use == OUT_OF_ORDER) & (fixes["slot"] == slot)])
         return changes
+
+    def up_to(self, batch: ObservationBatch, limit_us: int) -> ObservationBatch | None:
+        """What of a record was seen up to then, and that time has gone on at least so far; None: nothing that was not said before. What stands
+        beside it in the record is no matter."""
+        others = []
+        for placed in batch.others:
+            what = placed.what
+            if instant_of(what) > limit_us:
+                if not isinstance(what, Tick):
+                    continue
+                passed = limit_us, what.source, what.healthy, what.clock_trusted
+                if passed in self._passed:
+                    continue
+                self._passed.add(passed)
+                placed = msgspec.structs.replace(placed, what=msgspec.structs.replace(what, at_us=limit_us))
+            others.append(placed)
+        fixes = batch.fixes
+        if len(fixes):
+            fixes = fixes.part(fixes.seen_at_us <= limit_us)
+        if not others and not len(fixes):
+            return None
+        return replace(batch, fixes=fixes, others=tuple(others))
 
     def judge(self, batch: ObservationBatch, fixes: Array | None, use: Array | None) -> list[Change]:
         """What the rules beside the scan say to a record."""

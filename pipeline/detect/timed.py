@@ -23,7 +23,7 @@ from pipeline.detect.engine import NeedHistoryError
 from pipeline.detect.form import FIX
 from pipeline.detect.judge import differences
 from pipeline.detect.layers import Key, Layer, episodes, is_scanned, judged, key_of, scanned
-from pipeline.detect.segment import Segment, part_of
+from pipeline.detect.segment import Segment, instant_of, part_of
 from pipeline.detect.tables import Tables, build_tables
 from pipeline.model.episode import Change, Episode
 from pipeline.model.observation import Order, Tick
@@ -384,21 +384,24 @@ class Timed:
     def _judge(self, batch: ObservationBatch, whole: Mapping[int, Array]) -> set[Key]:
         """`whole`: by version, all its fixes as rows, where that is known."""
         touched: set[Key] = set()
-        first_us = int(batch.fixes.seen_at_us.min()) if len(batch.fixes) else EVER_US
-        for placed in batch.others:
-            at = placed.what.at_us if isinstance(placed.what, Tick) else placed.what.seen_at_us
-            first_us = min(first_us, at)
+        newest_us = max((instant_of(placed.what) for placed in batch.others), default=0)
+        if len(batch.fixes):
+            newest_us = max(newest_us, int(batch.fixes.seen_at_us.max()))
         for place, segment in enumerate(self.segments):
-            if segment is None or (segment.until_us < EVER_US and first_us > segment.until_us + LOOK_AHEAD_US):
+            if segment is None:
+                continue
+            limit_us = segment.until_us + LOOK_AHEAD_US
+            part = batch if newest_us <= limit_us else segment.up_to(batch, limit_us)
+            if part is None:
                 continue
             fixes = use = None
-            if len(batch.fixes):
-                fixes = whole.get(place)
-                fixes = segment.rows(batch) if fixes is None else fixes
+            if len(part.fixes):
+                fixes = whole.get(place) if part is batch else None
+                fixes = segment.rows(part) if fixes is None else fixes
                 use = use_of(fixes)
-                if not (use != STRANGER).any() and not batch.others:
+                if not (use != STRANGER).any() and not part.others:
                     continue
-            touched |= self._hear(place, segment.judge(batch, fixes, use))
+            touched |= self._hear(place, segment.judge(part, fixes, use))
         return touched
 
     # ---- telling --------------------------------------------------------------------------------------------------------------

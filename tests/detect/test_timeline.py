@@ -366,6 +366,24 @@ def test_convoys_and_silence_are_under_the_law_too(seed: int, size: int) -> None
     assert ledger.lines() == whole.lines()
 
 
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.integers(0, 1 << 30), st.sampled_from([1, 3, 40, 1000]), st.sampled_from(["until", ""]))
+def test_time_that_goes_on_at_one_blow_is_heard_by_every_version(seed: int, size: int, source: str) -> None:
+    """After an outage, or at a recording's end: which items share a record with that Tick is no matter."""
+    what = sorted([*march(seed % 4), *DELAYED], key=instant)
+    what = [o for o in what if not (isinstance(o, Tick) and o.at_us > T0 + 650 * SECOND)]
+    what.append(Tick(source=source, at_us=T0 + 3 * 3600 * SECOND))
+    whole = told(what, base=CONVOYS)
+    silent = [e for e in whole.sorted() if e.rule == "device.silent"]
+    # nobody listened in between, or somebody says that all of it was listened to
+    assert bool(silent) == (source == "until")
+    assert told(what, size, base=CONVOYS).lines() == whole.lines()
+    mixed = random.Random(seed).sample(what, len(what))
+    assert told(mixed, size, base=CONVOYS).lines() == whole.lines()
+    ledger, _ = restarted(records(what, size), seed, CONVOYS)
+    assert ledger.lines() == whole.lines()
+
+
 def test_a_gap_ends_with_the_order_that_ends_the_movement() -> None:
     def gaps(*orders: Order) -> list[Episode]:
         ledger = told(sorted([*march(1), *orders], key=instant), base=CONVOYS)
