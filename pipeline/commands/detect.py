@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,12 +12,15 @@ import click
 
 from pipeline.cli import BadInput
 from pipeline.detect.engine import NeedHistoryError
+from pipeline.detect.listening import ANY_SOURCE
 from pipeline.detect.timed import Timed
 from pipeline.model.episode import Ledger
-from pipeline.model.observation import Fix, Other, Tick
+from pipeline.model.observation import KEPT_OUT_OF_RULES, Fix, Other, Tick
 from pipeline.model.times import parse_us
 from pipeline.model.wire import BatchBuilder, ObservationBatch
 from pipeline.normalise.files import read_observations
+from pipeline.normalise.formats.native import TICK_SOURCE
+from pipeline.normalise.gate import flagged
 from pipeline.plan.faults import PlanError
 from pipeline.plan.load import load_plan
 from pipeline.plan.model import CompiledPlan
@@ -33,8 +37,9 @@ def ledger_of(
     engine = Timed(plan)
     ledger = Ledger()
     fed: list[ObservationBatch] = []
+    source = source_of(observations)
     for start in range(0, len(observations), batch):
-        builder = BatchBuilder()
+        builder = BatchBuilder(source=source)
         builder.extend(observations[start : start + batch])
         record = builder.build()
         try:
@@ -45,6 +50,12 @@ def ledger_of(
         ledger.apply(changes)
         fed.append(record)
     return ledger, engine.timeline
+
+
+def source_of(observations: list[Fix | Other]) -> str:
+    """Whose Ticks say how long nothing came. Files do not say who took a fix: where all Ticks are of one, it was that one."""
+    ticking = {o.source for o in observations if isinstance(o, Tick)} - {ANY_SOURCE}
+    return ticking.pop() if len(ticking) == 1 else TICK_SOURCE
 
 
 @click.command()
@@ -59,7 +70,11 @@ def ledger_of(
     help="A plan that an order in the input switches to, by its hash.",
 )
 @click.option("--vehicle", help="Whose fixes they are, where a file does not say (GPX, NMEA).")
-@click.option("--until", help="A last instant up to which time passed, e.g. 2026-11-23T10:00:00Z.")
+@click.option(
+    "--until",
+    help="A last instant up to which time passed, e.g. 2026-11-23T10:00:00Z: what is told by waiting (silence, sensors, convoys) is told up "
+    "to then, or to the last Tick in the input.",
+)
 @click.option("--shuffle", type=int, help="Feed the whole input in another order: the ledger stays the same.")
 @click.option("--batch", type=click.IntRange(min=1), default=1000, show_default=True, help="Observations in a record.")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
@@ -102,6 +117,11 @@ def detect(
     if rejected:
         reasons = sorted({r.reason or "" for r in rejected})
         click.echo(
-            f"rahdar: {len(rejected)} of the messages were rejected ({', '.join(reasons)}); `rahdar decode` shows them",
+            f"rahdar: {len(rejected)} of the messages were rejected ({', '.join(reasons)}); the first in {rejected[0].file}, "
+            f"line {rejected[0].line}: {rejected[0].detail}",
             err=True,
         )
+    out = Counter(flagged(o.flags)[0] for o in observations if isinstance(o, Fix) and o.flags & KEPT_OUT_OF_RULES)
+    if out:
+        why = ", ".join(f"{n} {reason}" for reason, n in sorted(out.items()))
+        click.echo(f"rahdar: {out.total()} of the fixes are kept out of the rules ({why})", err=True)

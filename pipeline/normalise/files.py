@@ -16,7 +16,7 @@ from pipeline.normalise.formats import FORMATS, guess, nmea, read
 from pipeline.normalise.formats.backlog import elements, is_array
 from pipeline.normalise.formats.said import MOST_BYTES, Said, instant
 from pipeline.normalise.gate import HORIZON_US, Who, flagged, gate
-from pipeline.normalise.identity import called, format_of, topic_device
+from pipeline.normalise.identity import called, device_of_login, format_of, topic_device
 from pipeline.normalise.reasons import Reason, RefusedError
 from pipeline.plan.model import CompiledPlan
 
@@ -125,6 +125,8 @@ class Reader:
                 one.received_at_us = received_at_us
             if one.device is None and not one.known_as and (device := topic_device(topic)):
                 one.known_as = (device,)
+            if one.device is None and self.plan is not None and (own := device_of_login(self.plan, topic)):
+                one.known_as = (*one.known_as, own)
             found.append(self._judge(name, line, form, one))
         taken = [(one, out) for one, out in zip(said, found, strict=True) if out.outcome != "rejected"]
         if not found:
@@ -156,7 +158,7 @@ class Reader:
         return Outcome(name, line, form, "accepted", None, None, observation)
 
     def _who(self, said: Said) -> Who:
-        subject = said.subject or self.vehicle or ""
+        subject = said.subject or ""
         device = said.device or ""
         plan = self.plan
         if plan is not None and not device:
@@ -164,9 +166,11 @@ class Reader:
         if not device and said.known_as:
             device = said.known_as[0]
         if plan is None or said.kind in ("order", "statement", "tick", "link"):
+            subject = subject or self.vehicle or ""
             return Who(device or subject, subject or (device if said.known_as else ""))
         if not subject and device:
             subject = plan.device_subject.get(device, "")
+        subject = subject or self.vehicle or ""
         if said.kind == "press":
             return Who(device, subject)
         if said.kind == "reading":

@@ -19,6 +19,15 @@ def topic_device(topic: str) -> str | None:
     return parts[4] if len(parts) > 4 else None
 
 
+def device_of_login(plan: CompiledPlan, topic: str) -> str | None:
+    """Whose topic it is, v1/<shard>/<login>/<format>, when that is one device's own."""
+    parts = topic.split("/")
+    login = plan.logins.get(parts[2]) if parts[0] == "v1" and len(parts) >= 4 else None
+    if login is None or login.kind != "device":
+        return None
+    return login.devices[0] if login.devices else login.login
+
+
 def format_of(topic: str) -> str:
     """Which format a topic declares. Raises RefusedError."""
     parts = topic.split("/")

@@ -131,6 +131,64 @@ def test_what_is_rejected_is_counted_on_stderr_and_costs_nothing_else(vale: Path
     assert "malformed" in done.stderr and "unknown_device" in done.stderr
 
 
+def test_the_first_that_is_rejected_is_shown_where_it_stands(vale: Path, tmp_path: Path) -> None:
+    path = tmp_path / "strangers.jsonl"
+    path.write_text("\n".join([said("c-1", 0, ROAD), said("stranger", 1, ROAD)]))
+    told = run("--plan", vale, path).stderr
+    assert f"the first in {path}, line 2: vehicle 'stranger' is not in the plan" in told
+
+
+def test_fixes_that_no_rule_looks_at_are_counted(vale: Path, tmp_path: Path) -> None:
+    path = tmp_path / "away.jsonl"
+    path.write_text("\n".join([said("c-1", 0, ROAD), said("c-1", 10, (48.2, 16.4))]))
+    assert "1 of the fixes are kept out of the rules (1 outside_plan)" in run("--plan", vale, path).stderr
+
+
+SILENT = """  device.silent:
+    mode: live
+    severity: high
+    owner: shift-officer
+    respond_within: 5 min
+    response: Call the vehicle.
+    expected_within: 4 min
+"""
+
+
+@pytest.mark.parametrize("name", [None, "ingest-1"])
+def test_ticks_in_a_file_are_of_whoever_took_its_fixes(vale: Path, tmp_path: Path, name: str | None) -> None:
+    """Twenty minutes of them, with five in the middle in which nobody listened: these extend the deadline."""
+    with (vale / "rules.yaml").open("a", encoding="utf-8") as rules:
+        rules.write(SILENT)
+
+    def tick(at_s: int) -> str:
+        line = {"kind": "tick", "seen_at": format_us(parse_us(BEGAN) + at_s * 1_000_000)}
+        return json.dumps(line | ({"source": name} if name else {}))
+
+    fixes = [said("c-1", t, ROAD) for t in range(0, 40, 10)]
+    for first_blind_s, expected in ((1200, "04:30"), (100, "09:25")):
+        path = tmp_path / f"{first_blind_s}.jsonl"
+        path.write_text(
+            "\n".join([*fixes, *(tick(t) for t in range(0, 1201, 5) if not first_blind_s < t < first_blind_s + 295)])
+        )
+        for options in ((), ("--batch", 7), ("--shuffle", 3)):
+            (row,) = [json.loads(line) for line in ledger("--plan", vale, *options, path).splitlines()]
+            assert (row["rule"], row["began_at"][14:19]) == ("device.silent", expected)
+
+
+def test_a_topic_of_a_devices_own_login_says_whose_fix_it_is(vale: Path, tmp_path: Path) -> None:
+    """Whatever vehicle is given for files that do not say: this one does."""
+    at = parse_us(BEGAN) // 1_000_000
+    lines = [
+        f"v1/0/t-1/owntracks {json.dumps({'_type': 'location', 'tid': 'zz', 'lat': PIT[0], 'lon': PIT[1], 'acc': 5, 'tst': at + t})}"
+        for t in range(0, 60, 10)
+    ]
+    log = tmp_path / "own.log"
+    log.write_text("\n".join(lines))
+    for options in ((), ("--vehicle", "c-2")):
+        (row,) = [json.loads(line) for line in ledger("--plan", vale, *options, log).splitlines()]
+        assert (row["rule"], row["subject"]) == ("area.forbidden", "c-1")
+
+
 def test_nothing_said_is_an_empty_ledger(vale: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty.jsonl"
     empty.write_text("")

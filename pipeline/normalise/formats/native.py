@@ -74,8 +74,11 @@ class _Order(_Base, tag="order", kw_only=True):
     fields: dict[str, Any] = {}
 
 
+TICK_SOURCE = "file"
+
+
 class _Tick(_Base, tag="tick", kw_only=True):
-    source: Id = "file"
+    source: Id = TICK_SOURCE
 
 
 _one = msgspec.json.Decoder(_Fix | _Reading | _Press | _Link | _Statement | _Order | _Tick)
