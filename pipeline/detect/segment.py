@@ -28,7 +28,7 @@ from pipeline.detect.tables import Tables
 from pipeline.detect.tell import account, fold, said_of, still_open
 from pipeline.model.episode import Change
 from pipeline.model.observation import Other, Tick
-from pipeline.model.wire import ObservationBatch
+from pipeline.model.wire import NO_FIXES, ObservationBatch
 from pipeline.plan.model import CompiledPlan
 
 Array = npt.NDArray[Any]
@@ -117,9 +117,8 @@ class Segment(Engine):
                 self._passed.add(passed)
                 placed = msgspec.structs.replace(placed, what=msgspec.structs.replace(what, at_us=limit_us))
             others.append(placed)
-        fixes = batch.fixes
-        if len(fixes):
-            fixes = fixes.part(fixes.seen_at_us <= limit_us)
+        chosen = batch.fixes.seen_at_us <= limit_us
+        fixes = batch.fixes.part(chosen) if chosen.any() else NO_FIXES
         if not others and not len(fixes):
             return None
         return replace(batch, fixes=fixes, others=tuple(others))

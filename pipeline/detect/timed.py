@@ -32,7 +32,7 @@ from pipeline.plan.model import CompiledPlan
 from pipeline.plan.timeline import EVER_US, Timeline
 
 Array = npt.NDArray[Any]
-LOOK_AHEAD_US = 3_600_000_000  # so long behind its end a version still hears, to know how what was open then went on
+LOOK_AHEAD_US = 4_500_000_000  # so long behind its end a version still hears: an hour that a gap has to last, and until everybody has said so
 CONVOY_US = 1_200_000_000  # so much of a convoy's past a version wants to know that has it newly on the road
 TABLES_KEPT = 32
 AHEAD_US = 180_000_000  # of us, a device's clock, with what a record waits
@@ -79,6 +79,7 @@ class Timed:
         self._back: list[ObservationBatch] = []
         self._back_from_us = EVER_US
         """What was read back of vehicles that no version has known until now, and from when on."""
+        self._wanted_back = False
         self._gone = 0
         """So many versions were let go: nothing admitted can be of them."""
         self._passed = 0
@@ -112,8 +113,8 @@ class Timed:
 
     def load_history(self, batches: Iterable[ObservationBatch], from_us: int) -> None:
         kept = list(batches)
-        if from_us < self._back_from_us:
-            self._back, self._back_from_us = kept, from_us
+        if self._wanted_back:
+            self._back, self._back_from_us, self._wanted_back = kept, from_us, False
         for segment in self.live:
             if self.simple:
                 segment.load_history(kept, from_us)
@@ -142,6 +143,7 @@ class Timed:
         self._require_convoys(from_us)
         strange = self._strange(later, from_us)
         if strange and self._back_from_us > min(strange.values()):
+            self._wanted_back = True
             raise NeedHistoryError(min(strange.values()))
         self._owed += self._retime(later, from_us, batch, strange)
         self._back, self._back_from_us = [], EVER_US
@@ -152,8 +154,9 @@ class Timed:
         Nobody has kept what was seen of them."""
         found: dict[str, int] = {}
         reached_us = max(self.now_us, self.received_us) + AHEAD_US
-        for place, new in enumerate(later.versions):
-            for was, old in enumerate(self.timeline.versions):
+        for place in range(later.place(from_us), later.place(reached_us) + 1):
+            for was in range(self.timeline.place(from_us), self.timeline.place(reached_us) + 1):
+                new, old = later.versions[place], self.timeline.versions[was]
                 since = max(new.from_us, old.from_us, from_us)
                 until = min(later.until_us(place), self.timeline.until_us(was), reached_us)
                 if since < until and new.plan.vehicles is not old.plan.vehicles:
