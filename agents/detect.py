@@ -134,7 +134,7 @@ class DetectStage:
         tables = self.tables.get(plan.hash)
         if tables is None:
             tables = self.tables[plan.hash] = build_tables(plan)
-        cells = frozenset(c for c in plan.cells if topics.partition_of(c, self.settings.partitions) == partition)
+        cells = topics.Cells(partition, self.settings.partitions)
         return Timed(plan, self.horizon_us, tables, cells, self.tables)
 
     async def _find(self, plan_hash: str) -> None:

@@ -122,9 +122,7 @@ class Settlement:
     def _feed(self, partition: int, batch: ObservationBatch) -> None:
         day = self.days[partition]
         if day.engine is None:
-            cells = frozenset(
-                c for c in self.plan.cells if topics.partition_of(c, self.settings.partitions) == partition
-            )
+            cells = topics.Cells(partition, self.settings.partitions)
             day.engine = Timed(self.plans.timeline.base, None, None, cells)
             orders = list(self.plans.timeline.orders)
             day.engine.restore_orders(orders, self.plans.known, 0, 0)

@@ -94,8 +94,9 @@ def dark(
     out: list[Episode] = []
     open_: Episode | None = None
     for e in before:
-        if e.ended_at_us is not None and e.ended_at_us < since_us:
+        if e.ended_at_us is not None and e.ended_at_us < max(since_us, oldest_us):
             out.append(e)
+            since_us = max(since_us, e.ended_at_us)  # of what is forgotten nobody can judge again
         elif e.began_at_us < oldest_us:
             open_ = msgspec.structs.replace(e, ended_at_us=None)
             since_us = max(since_us, oldest_us)

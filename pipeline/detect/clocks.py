@@ -9,7 +9,7 @@ them merge in whatever order they come.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 import msgspec
 
@@ -52,7 +52,7 @@ class Clocks:
 
     name = "clocks"
 
-    def __init__(self, plan: CompiledPlan, cells: frozenset[str] | None, horizon_us: int | None) -> None:
+    def __init__(self, plan: CompiledPlan, cells: Container[str] | None, horizon_us: int | None) -> None:
         self.plan = plan
         self.horizon_us = horizon_us
         self.regions: list[tuple[Region, RuleSetting]] = [
@@ -95,7 +95,14 @@ class Clocks:
     def _differences(self, region: Region, rule: RuleSetting, source: str) -> Iterator[Change]:
         last_us = self._last_us[source]
         oldest_us = 0 if self.horizon_us is None else last_us - 2 * self.horizon_us
-        self._runs[source] = [run for run in self._runs[source] if run[1] >= oldest_us]
+        open_ = {
+            e.began_at_us
+            for of in self._told.values()
+            for e in (of[source].episodes if source in of else ())
+            if e.ended_at_us is None
+        }
+        # as long as what is told of it, below; and whoever was told that it goes on hears first that it is over
+        self._runs[source] = [r for r in self._runs[source] if r[1] + HOLD_US >= oldest_us or r[0] in open_]
         told = self._told.setdefault(region.id, {}).get(source)
         if told:
             kept = [e for e in told.episodes if e.ended_at_us is None or e.ended_at_us >= oldest_us]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -526,7 +526,7 @@ class Convoys:
     name = "convoys"
 
     def __init__(
-        self, plan: CompiledPlan, tables: Tables, horizon_us: int | None, cells: frozenset[str] | None = None
+        self, plan: CompiledPlan, tables: Tables, horizon_us: int | None, cells: Container[str] | None = None
     ) -> None:
         self.plan = plan
         self.horizon_us = horizon_us

@@ -7,7 +7,7 @@ told twice, without the new fixes and with them, and the difference between the 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,7 +86,7 @@ class Engine:
         plan: CompiledPlan,
         horizon_us: int | None = None,
         tables: Tables | None = None,
-        cells: frozenset[str] | None = None,
+        cells: Container[str] | None = None,
     ) -> None:
         self.tables = tables or build_tables(plan)
         self.plan = plan

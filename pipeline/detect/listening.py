@@ -60,6 +60,8 @@ class Clock:
     def __init__(self) -> None:
         self.listening: dict[str, Listening] = {}
         self.now_us = 0
+        self.trusted_us = 0
+        """As `now_us`, by Ticks whose clock was trusted: no other one gives anything up."""
 
     def tick(self, tick: Tick) -> bool:
         """True when deadlines may have moved. A Tick of an ingest that missed something says nothing: nobody listened."""
@@ -67,6 +69,8 @@ class Clock:
             return False
         known = self.listening.get(tick.source)
         self.now_us = max(self.now_us, tick.at_us)
+        if tick.clock_trusted:
+            self.trusted_us = max(self.trusted_us, tick.at_us)
         if known is None:
             self.listening[tick.source] = Listening(tick.at_us, tick.at_us, [])
             return False

@@ -6,6 +6,7 @@ The rules beside the scan hear more than that: what they tell is cut to the stre
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import replace
 from typing import Any
 
@@ -52,7 +53,7 @@ class Segment(Engine):
         plan: CompiledPlan,
         horizon_us: int | None,
         tables: Tables | None,
-        cells: frozenset[str] | None,
+        cells: Container[str] | None,
         from_us: int,
         until_us: int,
     ) -> None:

@@ -90,6 +90,11 @@ class Stretch(msgspec.Struct, frozen=True, array_like=True):
     whats: tuple[str, ...]
     ended_us: int | None = None
 
+    @property
+    def name(self) -> tuple[str, str, str, int]:
+        """Of which the episode's id is made."""
+        return self.rule, self.subject, self.object, self.began_us
+
 
 class Group(msgspec.Struct, array_like=True):
     """`recent`: signal -> when it last saw somebody. `holding`: those for which the episode goes on."""
@@ -245,7 +250,8 @@ class Site:
         now = frame.state.copied()
         self.advance(now, self.clock.time)
         self.due_us = now.due
-        found = [s for s in now.stretches() if s.ended_us is None or s.ended_us >= self.floor_us]
+        told = {_name(e) for e in self.told.episodes}
+        found = [s for s in now.stretches() if s.ended_us is None or s.ended_us >= self.floor_us or s.name in told]
         return sorted(found, key=lambda s: (s.began_us, s.rule, s.subject, s.object))
 
     def trim(self, floor_us: int) -> None:
@@ -261,8 +267,11 @@ class Site:
         del self.heard[:n]
         self.frames[1:] = [f for f in self.frames[1:] if f.last is not None and f.last > base.last]  # type: ignore[operator]
         self.floor_us = floor_us
+        going_on = {
+            _name(e) for e in self.told.episodes if e.ended_at_us is None
+        }  # whoever was told so hears first that it is over
         for frame in self.frames:
-            frame.state.closed = [s for s in frame.state.closed if (s.ended_us or 0) >= floor_us]
+            frame.state.closed = [s for s in frame.state.closed if (s.ended_us or 0) >= floor_us or s.name in going_on]
         episodes = [e for e in self.told.episodes if e.ended_at_us is None or e.ended_at_us >= floor_us]
         self.told = Told(self.told.revision, episodes)
         self.moved = self.dirty = True
@@ -515,7 +524,7 @@ class Sensors:
         out = list(self._endings())
         for _, site in sorted(self._touched.items()):
             if self.horizon_us is not None:
-                site.trim(self.clock.now_us - self.horizon_us - SLACK_US)
+                site.trim(self.clock.trusted_us - self.horizon_us - SLACK_US)
             out += self._differences(site)
         self._touched.clear()
         return out
@@ -655,6 +664,10 @@ def _episode(s: Stretch, site: Site) -> Episode:
         peak=float(len(s.sensors)) if s.rule == ALARM and not AT_ONCE.intersection(s.whats) else None,
         evidence=evidence,
     )
+
+
+def _name(e: Episode) -> tuple[str, str, str, int]:
+    return e.rule, e.subject, e.object, e.began_at_us
 
 
 def _same_and_overlapping(a: Episode, b: Episode) -> bool:

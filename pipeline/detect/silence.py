@@ -299,10 +299,10 @@ class Silence:
         return found
 
     def _differences(self, device: int) -> Iterator[Change]:
+        self._forget(device)
         watched = self.watched.get(self._ids[device])
         if watched is None:
             return
-        self._forget(device)
         self._pending.discard(device)
         row = self._heard[device]
         row["due"], row["silent"] = 1 << 62, 0

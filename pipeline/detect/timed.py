@@ -9,7 +9,7 @@ it is in force, and gives it to whom it belongs.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -47,7 +47,7 @@ class Timed:
         plan: CompiledPlan,
         horizon_us: int | None = None,
         tables: Tables | None = None,
-        cells: frozenset[str] | None = None,
+        cells: Container[str] | None = None,
         known: dict[str, Tables] | None = None,
     ) -> None:
         """`known`: tables by the hash of their plan, which several partitions may share."""
@@ -453,7 +453,10 @@ class Timed:
 
     def _forget(self, before_us: int) -> None:
         """Episodes that were over by then: the whole account says so, and not a version that saw only their beginning."""
+        ahead = {key for layer in self.layers if layer.from_us > self.now_us for key in layer.told}
         for key in sorted({key for layer in self.layers for key in layer.about()} | set(self.told)):
+            if key in ahead:
+                continue  # it counts when the version's time comes
             after = self._compose(key)
             over = {
                 i for i, c in after.items() if c.episode.ended_at_us is not None and c.episode.ended_at_us < before_us

@@ -31,6 +31,17 @@ TICK_KEY = b"_tick"
 ALL = (RAW, OBSERVATIONS, REJECTS, EPISODES, SNAPSHOTS, ALERTS, COMMANDS, PLANS)
 
 
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """Those of one partition of n, of whatever plan: the next one may have others."""
+
+    partition: int
+    n: int
+
+    def __contains__(self, cell: object) -> bool:
+        return isinstance(cell, str) and partition_of(cell, self.n) == self.partition
+
+
 def partition_of(cell: str, n: int) -> int:
     """Stable for ever: the partition in which a cell's records are."""
     return int.from_bytes(hashlib.blake2b(cell.encode(), digest_size=8).digest(), "big") % n
