@@ -89,7 +89,7 @@ def dark(
     oldest_us: int = 0,
 ) -> list[Episode]:
     """The cell's episodes, in order. What was told `before` stands as far as it ended by `since_us`: from there it is judged again. Of
-    what ended by `oldest_us` the absences may be forgotten: an episode that began earlier keeps its beginning."""
+    what ended by `oldest_us` the absences may be forgotten: what ended before stands as well, and what began before keeps its beginning."""
     setting = Setting.of(rule)
     out: list[Episode] = []
     open_: Episode | None = None

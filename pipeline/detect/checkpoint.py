@@ -20,6 +20,7 @@ import numpy as np
 from pipeline.detect.carry import BEFORE_ALL
 from pipeline.detect.engine import Engine, Pressed
 from pipeline.detect.form import LEG, PAIR, ROW
+from pipeline.detect.rewind import AHEAD_US
 from pipeline.detect.segment import Segment
 from pipeline.detect.silence import HEARD
 from pipeline.detect.tables import Tables
@@ -233,7 +234,7 @@ class Recovery:
 
     def history_from(self, seen_us: int) -> int:
         """An offset at or before every record that may hold a fix seen after this instant."""
-        early = seen_us - 180_000_000  # a device's clock may be ahead by two minutes, and a record waits a little
+        early = seen_us - AHEAD_US
         i = bisect_right(self._marks, (early, 0)) - 1
         return self._marks[i][1] if i >= 0 else 0
 
@@ -307,13 +308,9 @@ class Recovery:
         def flush() -> None:
             nonlocal size
             key = _KEY.pack(b"b", epoch, self._number, len(blocks))
-            first = not blocks
-            block = Block(
-                list(waiting),
-                [(i, p.received_us) for i, p in presses.items()] if first else [],
-                judged if first else {},
-                pressed={i: p[1:] for i, p in presses.items()} if first else {},
-            )
+            told, beside = ({}, {}) if blocks else (presses, judged)  # these stand in the first
+            received = [(i, p.received_us) for i, p in told.items()]
+            block = Block(list(waiting), received, beside, pressed={i: p[1:] for i, p in told.items()})
             blocks.append((key, _encode(block)))
             waiting.clear()
             size = 0

@@ -13,6 +13,7 @@ from pipeline.detect.form import ROW
 Array = npt.NDArray[Any]
 EVERY_FIXES = 256
 NONE_US = -(1 << 62)
+AHEAD_US = 180_000_000  # a device's clock may be ahead by two minutes, and a record waits a little
 SLACK_US = 7_200_000_000  # what an ingest kept back so long is as late as its own stamps say, and no later
 
 
@@ -53,7 +54,6 @@ class Keyframes:
         self._at: dict[int, list[int]] = {}
         self._state: dict[int, list[bytes]] = {}
         self._due: Array = np.full(16, EVERY_FIXES, np.int64)
-        self._newest: Array = np.full(16, NONE_US, np.int64)
 
     def due(self, slots: int) -> Array:
         """The count of fixes at which each slot wants its next keyframe; of so many slots at least."""
@@ -63,12 +63,10 @@ class Keyframes:
     def _room(self, slot: int) -> None:
         while slot >= len(self._due):
             self._due = np.concatenate([self._due, np.full(len(self._due), EVERY_FIXES, np.int64)])
-            self._newest = np.concatenate([self._newest, np.full(len(self._newest), NONE_US, np.int64)])
 
     def older(self, seen: Array, before_us: int) -> list[int]:
         """Slots whose newest keyframe is of an instant before that, and which have been seen since it. `seen`: by slot, when last."""
-        self._room(len(seen) - 1)
-        newest = self._newest[: len(seen)]
+        newest = np.array([at[-1] if (at := self._at.get(slot)) else NONE_US for slot in range(len(seen))], np.int64)
         found: list[int] = np.flatnonzero((newest < before_us) & (seen > newest)).tolist()
         return found
 
@@ -81,7 +79,6 @@ class Keyframes:
             return
         at.append(seen_us)
         states.append(state)
-        self._newest[slot] = seen_us
         if oldest_us is not None:
             gone = max(0, bisect_right(at, oldest_us) - 1)
             del at[:gone], states[:gone]
@@ -104,7 +101,6 @@ class Keyframes:
             del at[i:], self._state[slot][i:]
         self._room(slot)
         self._due[slot] = 0
-        self._newest[slot] = at[-1] if at else NONE_US
 
     def base(self, slot: int) -> tuple[int, bytes] | None:
         """The oldest one."""
@@ -117,4 +113,3 @@ class Keyframes:
         self._due[slot] = count + EVERY_FIXES
         self._at[slot] = [at for at, _ in frames]
         self._state[slot] = [state for _, state in frames]
-        self._newest[slot] = frames[-1][0] if frames else NONE_US

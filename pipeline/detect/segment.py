@@ -61,7 +61,7 @@ class Segment(Engine):
         self.from_us, self.until_us = from_us, until_us
         self.bases: dict[str, bytes | None] = {}
         """With what state each vehicle came in."""
-        self._passed: set[tuple[int, str, bool, bool]] = set()
+        self._gone_by: set[tuple[int, str, bool, bool]] = set()
         """That time has gone beyond these instants, by whose Ticks of which kind."""
 
     def within(self, seen: Array) -> Array:
@@ -113,9 +113,9 @@ class Segment(Engine):
                 if not isinstance(what, Tick):
                     continue
                 passed = limit_us, what.source, what.healthy, what.clock_trusted
-                if passed in self._passed:
+                if passed in self._gone_by:
                     continue
-                self._passed.add(passed)
+                self._gone_by.add(passed)
                 placed = msgspec.structs.replace(placed, what=msgspec.structs.replace(what, at_us=limit_us))
             others.append(placed)
         chosen = batch.fixes.seen_at_us <= limit_us

@@ -267,9 +267,8 @@ class Site:
         del self.heard[:n]
         self.frames[1:] = [f for f in self.frames[1:] if f.last is not None and f.last > base.last]  # type: ignore[operator]
         self.floor_us = floor_us
-        going_on = {
-            _name(e) for e in self.told.episodes if e.ended_at_us is None
-        }  # whoever was told so hears first that it is over
+        # whoever was told that it goes on hears first that it is over
+        going_on = {_name(e) for e in self.told.episodes if e.ended_at_us is None}
         for frame in self.frames:
             frame.state.closed = [s for s in frame.state.closed if (s.ended_us or 0) >= floor_us or s.name in going_on]
         episodes = [e for e in self.told.episodes if e.ended_at_us is None or e.ended_at_us >= floor_us]

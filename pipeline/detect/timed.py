@@ -23,6 +23,7 @@ from pipeline.detect.engine import NeedHistoryError
 from pipeline.detect.form import FIX
 from pipeline.detect.judge import differences
 from pipeline.detect.layers import Key, Layer, episodes, is_scanned, judged, key_of, scanned
+from pipeline.detect.rewind import AHEAD_US
 from pipeline.detect.segment import Segment, instant_of, part_of
 from pipeline.detect.tables import Tables, build_tables
 from pipeline.model.episode import Change, Episode
@@ -35,7 +36,6 @@ Array = npt.NDArray[Any]
 LOOK_AHEAD_US = 4_500_000_000  # so long behind its end a version still hears: an hour that a gap has to last, and until everybody has said so
 CONVOY_US = 1_200_000_000  # so much of a convoy's past a version wants to know that has it newly on the road
 TABLES_KEPT = 32
-AHEAD_US = 180_000_000  # of us, a device's clock, with what a record waits
 LET_GO_US = 7_200_000_000  # beyond the horizon: what was open at a version's end is known by then
 
 
@@ -76,10 +76,8 @@ class Timed:
         self._changed: set[Key] = set()
         """What no checkpoint has yet."""
         self._owed: list[Change] = []
-        self._back: list[ObservationBatch] = []
-        self._back_from_us = EVER_US
-        """What was read back of vehicles that no version has known until now, and from when on."""
-        self._wanted_back = False
+        self._back: list[ObservationBatch] | None = None
+        """What was read back of vehicles that no version has known until now; empty: it was asked for, None: nobody asked."""
         self._gone = 0
         """So many versions were let go: nothing admitted can be of them."""
         self._passed = 0
@@ -113,8 +111,8 @@ class Timed:
 
     def load_history(self, batches: Iterable[ObservationBatch], from_us: int) -> None:
         kept = list(batches)
-        if self._wanted_back:
-            self._back, self._back_from_us, self._wanted_back = kept, from_us, False
+        if self._back == []:
+            self._back = kept
         for segment in self.live:
             if self.simple:
                 segment.load_history(kept, from_us)
@@ -142,11 +140,11 @@ class Timed:
         self._require(batch, later)
         self._require_convoys(from_us)
         strange = self._strange(later, from_us)
-        if strange and self._back_from_us > min(strange.values()):
-            self._wanted_back = True
+        if strange and self._back is None:
+            self._back = []
             raise NeedHistoryError(min(strange.values()))
         self._owed += self._retime(later, from_us, batch, strange)
-        self._back, self._back_from_us = [], EVER_US
+        self._back = None
         return self._with_owed(batch)
 
     def _strange(self, later: Timeline, from_us: int) -> dict[str, int]:
@@ -232,9 +230,7 @@ class Timed:
             self._require_convoys_of_new(batch)
         if not len(batch.fixes) or batch.copy:
             return parts
-        seen = batch.fixes.seen_at_us
-        starts = np.array([v.from_us for v in timeline.versions[1:]], np.int64)
-        places = np.searchsorted(starts, seen, side="right")
+        places = timeline.places(batch.fixes.seen_at_us)
         same = timeline is self.timeline
         for place in np.unique(places).tolist():
             chosen = places == place
@@ -626,14 +622,14 @@ class Timed:
             self.told[key] = dict(self.layers[0].told[key])
         return touched
 
-    def _read_again(self, strange: Mapping[str, int], starts: Array) -> Iterator[tuple[str, Segment, Array]]:
+    def _read_again(self, strange: Mapping[str, int]) -> Iterator[tuple[str, Segment, Array]]:
         """Of what was read back, the fixes of these vehicles since those instants, each by the version that knows it."""
-        for batch in self._back if strange else ():
+        for batch in self._back or ():
             if not len(batch.fixes) or batch.copy:
                 continue
             since = np.array([strange.get(name, EVER_US) for name in batch.fixes.names], np.int64)
             chosen = batch.fixes.seen_at_us >= since[batch.fixes.vehicle]
-            places = np.searchsorted(starts, batch.fixes.seen_at_us, side="right")
+            places = self.timeline.places(batch.fixes.seen_at_us)
             for place in np.unique(places[chosen]).tolist():
                 segment = self._segment(place)
                 rows = segment.rows(part_of(batch, chosen & (places == place)))
@@ -644,16 +640,15 @@ class Timed:
     def _give_again(self, again: list[tuple[Segment, Array]], strange: Mapping[str, int]) -> set[Key]:
         """Fixes that were judged by another plan, a vehicle at a time, to those that were in force."""
         touched: set[Key] = set()
-        starts = np.array([v.from_us for v in self.timeline.versions[1:]], np.int64)
         by_name = self._again
         for source, fixes in again:
             if len(fixes):
                 by_name.setdefault(source.vehicle_of(int(fixes["slot"][0])), []).append((source, fixes))
-        for name, source, fixes in self._read_again(strange, starts):
+        for name, source, fixes in self._read_again(strange):
             by_name.setdefault(name, []).append((source, fixes))
         for name, parts in sorted(by_name.items()):
             seen = np.concatenate([f["seen"] for _, f in parts])
-            for place in np.unique(np.searchsorted(starts, seen, side="right")).tolist():
+            for place in np.unique(self.timeline.places(seen)).tolist():
                 segment = self._segment(place)
                 if name not in segment.tables.vehicle_place:
                     continue

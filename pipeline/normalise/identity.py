@@ -23,9 +23,7 @@ def device_of_login(plan: CompiledPlan, topic: str) -> str | None:
     """Whose topic it is, v1/<shard>/<login>/<format>, when that is one device's own."""
     parts = topic.split("/")
     login = plan.logins.get(parts[2]) if parts[0] == "v1" and len(parts) >= 4 else None
-    if login is None or login.kind != "device":
-        return None
-    return login.devices[0] if login.devices else login.login
+    return login.own if login is not None and login.kind == "device" else None
 
 
 def format_of(topic: str) -> str:
@@ -73,7 +71,7 @@ PRESS_KINDS = {"sos": "sos", "panic": "sos", "duress": "duress"}
 
 def _device(plan: CompiledPlan, login: Login, topic: str, said: Said) -> str:
     if login.kind == "device":
-        device = login.devices[0] if login.devices else login.login
+        device = login.own
         if said.device is not None and said.device != device:
             raise RefusedError("identity_mismatch", f"login {login.login!r} speaks for {said.device!r}")
         for name in said.known_as:  # its maker's number says nothing, unless it is the name of another

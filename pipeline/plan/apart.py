@@ -18,7 +18,7 @@ from pipeline.plan.model import Schedule
 from pipeline.plan.names import Loaded
 from pipeline.plan.read import Placed, RegionSource
 from pipeline.plan.rules import AREA_RULES
-from pipeline.plan.times import ALWAYS_US, ZONES, instant_us, merged, week_windows
+from pipeline.plan.times import ALWAYS_US, ZONES, instant_us
 from pipeline.plan.tree import KeyPath
 
 MONDAY_US = 4 * 86_400_000_000
@@ -35,7 +35,8 @@ def check_lines(area: Placed[schema.AreaIn], source: RegionSource, fleet: Mappin
     """No two lines of one rule concern one vehicle at one time."""
     counted = Counter(line.rule for line in area.item.rules)
     running = [
-        (number, line, _concerned(line, source, fleet), _schedule(line))
+        # in local time, which two lines of one area share
+        (number, line, _concerned(line, source, fleet), Schedule(schema.week_of(line.schedule), utc_offset_s=0))
         for number, line in enumerate(area.item.rules)
         if counted[line.rule] > 1 and _runs(line, source)
     ]
@@ -65,12 +66,6 @@ def _concerned(line: schema.AreaRuleIn, source: RegionSource, fleet: Mapping[str
         for name, vehicle in fleet.items()
         if (not roles or vehicle.role in roles) and (not line.vehicles or name in line.vehicles)
     }
-
-
-def _schedule(line: schema.AreaRuleIn) -> Schedule:
-    """In local time, which two lines of one area share."""
-    windows = merged(w for part in line.schedule or () for w in week_windows(part.days, part.start, part.end))
-    return Schedule(windows, utc_offset_s=0)
 
 
 def _meet(one: Schedule, other: Schedule) -> bool:

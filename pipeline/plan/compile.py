@@ -37,7 +37,7 @@ from pipeline.plan.model import (
 from pipeline.plan.names import Loaded
 from pipeline.plan.read import RegionSource
 from pipeline.plan.roster import Roster, compile_roster
-from pipeline.plan.times import ALWAYS_US, ZONES, instant_us, merged, week_windows
+from pipeline.plan.times import ALWAYS_US, ZONES, instant_us
 
 MARGIN_DEG = 0.1  # around all bounds: what lies just outside is still placed truly
 CIRCLE_SIDES = 64
@@ -250,13 +250,12 @@ def to_lonlat(polygon: shapely.Polygon, projection: Projection) -> shapely.Polyg
 
 
 def _area_rule(item: schema.AreaRuleIn, setting: RuleSetting, utc_offset_s: int) -> AreaRule:
-    windows = merged(w for line in item.schedule or () for w in week_windows(line.days, line.start, line.end))
     params = setting.params
     return AreaRule(
         rule=item.rule,
         roles=frozenset(item.roles) or setting.roles,
         vehicles=frozenset(item.vehicles),
-        schedule=Schedule(windows, utc_offset_s),
+        schedule=Schedule(schema.week_of(item.schedule), utc_offset_s),
         dwell_us=int(params["dwell_us"]) if item.dwell is None else item.dwell,
         enter_margin_m=float(params["enter_margin_m"] if item.enter_margin_m is None else item.enter_margin_m),
         exit_margin_m=float(params["exit_margin_m"] if item.exit_margin_m is None else item.exit_margin_m),
@@ -283,7 +282,6 @@ def _vehicle(item: schema.VehicleIn, region: schema.RegionIn, loaded: Loaded) ->
 
 
 def _sensor(item: schema.SensorIn, region: schema.RegionIn) -> Sensor:
-    windows = merged(w for line in item.schedule or () for w in week_windows(line.days, line.start, line.end))
     return Sensor(
         id=item.id,
         region=region.id,
@@ -293,7 +291,7 @@ def _sensor(item: schema.SensorIn, region: schema.RegionIn) -> Sensor:
         site=item.site,
         device=item.device.id,
         group=item.group or "",
-        schedule=Schedule(windows, ZONES[region.timezone]) if item.schedule else None,
+        schedule=Schedule(schema.week_of(item.schedule), ZONES[region.timezone]) if item.schedule else None,
         confirm_n=item.confirm_n,
         agrees_with=item.agrees_with,
     )

@@ -235,6 +235,11 @@ class Login:
     devices: tuple[str, ...]
     cell: str
 
+    @property
+    def own(self) -> str:
+        """The device of a device's login."""
+        return self.devices[0] if self.devices else self.login
+
 
 @dataclass(frozen=True, slots=True)
 class Place:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -10,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from pipeline.model.episode import Mode, Severity
 from pipeline.plan.faults import bad
 from pipeline.plan.model import AreaKind
-from pipeline.plan.times import DAYS, Day, clock_s, duration_us
+from pipeline.plan.times import DAYS, Day, clock_s, duration_us, merged, week_windows
 
 RoleName = Literal["principal", "escort", "patrol", "logistics", "ambulance", "recovery", "command", "other"]
 ROLES: tuple[str, ...] = RoleName.__args__  # type: ignore[attr-defined]  # a Literal's words
@@ -155,6 +156,11 @@ class WindowIn(Entry):
         if self.start == 86_400:
             raise bad('a window cannot start at "24:00"', 'Start it at "00:00" of the next day')
         return self
+
+
+def week_of(schedule: Iterable[WindowIn] | None) -> tuple[tuple[int, int], ...]:
+    """The windows of the local week, as `times.merged` has them; (): always."""
+    return merged(w for line in schedule or () for w in week_windows(line.days, line.start, line.end))
 
 
 class CircleIn(Entry):

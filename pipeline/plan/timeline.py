@@ -10,6 +10,9 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
+
 from pipeline.model.observation import Order
 from pipeline.plan.faults import Fault
 from pipeline.plan.model import CompiledPlan
@@ -108,6 +111,10 @@ class Timeline:
     def place(self, at_us: int) -> int:
         """Which version is in force then."""
         return max(0, bisect_right([v.from_us for v in self.versions], at_us) - 1)
+
+    def places(self, at_us: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
+        """The same of many instants, shape (n,)."""
+        return np.maximum(0, np.searchsorted([v.from_us for v in self.versions], at_us, side="right") - 1)
 
     def at(self, at_us: int) -> CompiledPlan:
         return self.versions[self.place(at_us)].plan

@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from pipeline.detect.checkpoint import Recovery
 from pipeline.detect.engine import Engine, NeedHistoryError
+from pipeline.detect.timed import Timed
 from pipeline.model.episode import Change, Ledger
 from pipeline.model.wire import ObservationBatch
+from pipeline.plan.model import CompiledPlan
 
 BESIDE = 2  # records that whoever was not killed is fed as well
+
+
+def taken_over(
+    engine: Engine | Timed,
+    fresh: Engine | Timed,
+    at: int = 1,
+    plans: Mapping[str, CompiledPlan] | None = None,
+    recovery: Recovery | None = None,
+) -> Recovery:
+    """Bring `fresh` to where `engine` is, before record `at`, by a checkpoint. Returns what goes on with the checkpoints."""
+    written, after = (recovery or Recovery(0)).checkpoint(engine, at, 1), Recovery(0)
+    for key, value in (*written.blocks, written.manifest):
+        after.see(key, value)
+    assert after.restore(fresh, 2, plans) == at
+    return after
 
 
 def restarted(

@@ -12,6 +12,7 @@ from pipeline.model.episode import Change, Ledger
 from pipeline.model.observation import Fix, Flag
 from pipeline.model.wire import BatchBuilder, ObservationBatch
 from tests.detect.plans import SECOND, T0, area, fix, plan, square, watch
+from tests.detect.restarts import taken_over
 
 HOUR = 3600
 HORIZON_US = 6 * HOUR * SECOND
@@ -40,11 +41,8 @@ class Owner:
 
     def _step(self, offset: int, batch: ObservationBatch) -> None:
         if offset == self.dies_at:
-            written = self.recovery.checkpoint(self.engine, offset, 1)
-            self.engine, self.recovery = Engine(PLAN, HORIZON_US), Recovery(0)
-            for key, value in (*written.blocks, written.manifest):
-                self.recovery.see(key, value)
-            assert self.recovery.restore(self.engine, 2) == offset
+            before, self.engine = self.engine, Engine(PLAN, HORIZON_US)
+            self.recovery = taken_over(before, self.engine, offset, recovery=self.recovery)
         now_us = int(batch.fixes.received_at_us[-1])
         self.recovery.mark(now_us, offset, int(batch.fixes.seen_at_us.max()))
         while True:

@@ -19,6 +19,7 @@ from pipeline.model.observation import Fix, Press
 from pipeline.model.wire import BatchBuilder, ObservationBatch
 from pipeline.plan.model import names_of
 from tests.detect.plans import SECOND, T0, area, feed, fix, plan, square, watch
+from tests.detect.restarts import taken_over
 
 FLEET = ("v1", "v2", "v3")
 PLAN = plan(
@@ -323,11 +324,8 @@ def test_of_two_presses_in_one_second_the_smaller_counts_whichever_was_heard_fir
         for batch in order:
             changes += engine.feed(batch)
             if dies:
-                written, recovery = Recovery(0).checkpoint(engine, 1, 1), Recovery(0)
-                for key, value in (*written.blocks, written.manifest):
-                    recovery.see(key, value)
-                engine = Engine(PLAN, HORIZON_US, TABLES)
-                assert recovery.restore(engine, 2) == 1
+                before, engine = engine, Engine(PLAN, HORIZON_US, TABLES)
+                taken_over(before, engine)
         ledger.apply(changes)
         ledgers.append(ledger.lines())
         kinds.append([(c.kind, c.revision) for c in changes])
@@ -344,11 +342,8 @@ def test_a_press_is_known_however_long_ago_it_was() -> None:
     engine = Engine(PLAN, HORIZON_US, TABLES)
     assert len(engine.feed(press)) == 1
     feed(engine, [fix(13 * 3600, 0, 0)])
-    written, recovery = Recovery(0).checkpoint(engine, 2, 1), Recovery(0)
-    for key, value in (*written.blocks, written.manifest):
-        recovery.see(key, value)
     restored = Engine(PLAN, HORIZON_US, TABLES)
-    recovery.restore(restored, 2)
+    taken_over(engine, restored)
     assert engine.feed(press) == restored.feed(press) == []
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from pipeline.detect.carry import Carrier
-from pipeline.detect.checkpoint import Recovery
 from pipeline.detect.engine import Engine
 from pipeline.detect.form import ROW
 from pipeline.detect.tables import build_tables
@@ -19,6 +18,7 @@ from pipeline.model.episode import Ledger
 from pipeline.model.observation import Fix
 from pipeline.plan.model import CompiledPlan
 from tests.detect.plans import PROJECTION, RULES, T0, feed, fix, plan, rows
+from tests.detect.restarts import taken_over
 from tests.detect.test_timeline import order, records
 
 WIDER = fit(72.5, 34.5, 73.9, 35.9)  # its middle is 29 km away
@@ -139,14 +139,12 @@ def test_beyond_the_bounds_a_point_is_where_its_fix_was() -> None:
 @pytest.mark.parametrize("speed", [0.0, None])
 @pytest.mark.parametrize("world", [EDITED, WIDE, LITTLE], ids=["edited", "wide", "little"])
 def test_a_stop_goes_on_from_a_checkpoint_of_a_plan_with_other_bounds(world: CompiledPlan, speed: float | None) -> None:
-    engine, ledger, recovery = Engine(NARROW), Ledger(), Recovery(0)
+    engine, ledger = Engine(NARROW), Ledger()
     whole = records([*standing(speed), *leaving()], 10)
     for record in whole[:3]:
         ledger.apply(engine.feed(record))
-    written, engine = Recovery(0).checkpoint(engine, 3, 1), Engine(world)
-    for key, value in [*written.blocks, written.manifest]:
-        recovery.see(key, value)
-    assert recovery.restore(engine, 2) == 3
+    before, engine = engine, Engine(world)
+    taken_over(before, engine, 3)
     for record in whole[3:]:
         ledger.apply(engine.feed(record))
     assert rows(ledger) == ONE_STOP

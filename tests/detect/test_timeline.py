@@ -25,7 +25,7 @@ from pipeline.plan.model import Convoy, Movement, RuleSetting
 from pipeline.plan.timeline import Timeline, UnknownPlanError
 from tests.detect.oracle import Oracle
 from tests.detect.plans import RULES, SECOND, T0, area, fix, plan, rows, setting, square, watch
-from tests.detect.restarts import BESIDE
+from tests.detect.restarts import BESIDE, taken_over
 from tests.detect.test_law import day
 from tests.detect.test_oracle import agree, drive, fixes_of
 from tests.detect.test_sensors import Said, sensor, world
@@ -549,11 +549,8 @@ def test_history_that_is_missing_halfway_costs_no_press_and_no_change() -> None:
         for record in first:
             ledger.apply(engine.feed(record, plans))
         if restarts:
-            written, recovery = Recovery(0).checkpoint(engine, len(first), 1), Recovery(0)
-            for key, value in (*written.blocks, written.manifest):
-                recovery.see(key, value)
-            engine = Timed(versions[0], 6 * 3600 * SECOND)
-            assert recovery.restore(engine, 2, plans) == len(first)
+            before, engine = engine, Timed(versions[0], 6 * 3600 * SECOND)
+            taken_over(before, engine, len(first), plans)
         for record in rest:
             while True:
                 try:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from pipeline.detect.checkpoint import Recovery
 from pipeline.detect.engine import Engine
 from pipeline.detect.timed import Timed
 from pipeline.model import topics
@@ -14,6 +13,7 @@ from pipeline.model.episode import Change, Episode, Ledger
 from pipeline.model.observation import Fix, Other, Tick
 from pipeline.model.wire import BatchBuilder, ObservationBatch
 from tests.detect.plans import SECOND, T0, fix, plan, setting
+from tests.detect.restarts import taken_over
 from tests.detect.test_handover import two
 from tests.detect.test_sensors import Said, sensor, world
 from tests.detect.test_timeline import order
@@ -51,14 +51,6 @@ def told(changes: list[Change]) -> list[tuple[str, float, float | None]]:
     return [row(e) for e in ledger.sorted()]
 
 
-def again(engine: Engine, fresh: Engine) -> Engine:
-    written, recovery = Recovery(0).checkpoint(engine, 1, 1), Recovery(0)
-    for key, value in (*written.blocks, written.manifest):
-        recovery.see(key, value)
-    assert recovery.restore(fresh, 2) == 1
-    return fresh
-
-
 def test_a_blackout_that_is_long_over_stays_over() -> None:
     """Two of its three are back, and the third is silent for half a day, when nobody knows of the two any more."""
     of = plan(vehicles=FLEET, rules=BLACKOUT)
@@ -73,7 +65,8 @@ def test_a_blackout_that_is_long_over_stays_over() -> None:
     changes = fed(engine, records)
     expected = [("area.blackout", 160.0, 500.0)]
     assert told(changes) == expected
-    restored = again(engine, Engine(of, HORIZON_US))
+    restored = Engine(of, HORIZON_US)
+    taken_over(engine, restored)
     assert told(changes + fed(restored, [tick(last_s + 5)])) == expected
     back = [record(fix(last_s + 7, 0, 0, "v2", received_s=last_s + 7)), tick(last_s + 10)]
     assert told(changes + fed(engine, back)) == expected
