@@ -1,49 +1,69 @@
-"""The rules beside the scan go from one version of the plan to the next: with what they know, and with what they have told."""
+"""The rules beside the scan go from one version of the plan to the next: with what they know, and with what they have told.
+
+What the new plan asks for and the old one did not has not been kept by anybody: that is read back, and heard once more. So a plan that
+was announced and the same plan ordered late know the same.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
+from pipeline.detect import sensors, silence
+from pipeline.detect.convoys import guests
 from pipeline.detect.form import FIX
 from pipeline.detect.segment import Segment
 from pipeline.detect.sensors import Sensors
+from pipeline.detect.silence import Silence
 from pipeline.model.episode import Change, Episode, Mode
 from pipeline.model.wire import NO_FIXES, ObservationBatch
+from pipeline.plan.model import CompiledPlan
+from pipeline.plan.timeline import Version
 
+CONVOY_US = 1_200_000_000  # so much of a convoy's past a version wants to know that has it newly on the road
 NOTHING = ObservationBatch(NO_FIXES)
-
 
 History = Callable[[str], Iterable[tuple[Segment, Any]]]
 """Of a vehicle: fixes, and the version that has kept them."""
 
 
-def hand_over(before: Segment, after: Segment, history: History, from_us: int) -> list[Change]:
-    """All that the one's rules know goes to the other's, and of convoys also what was seen since `from_us`: the new plan may have a
-    movement that the old one did not. Returns what these now tell."""
+def wanted_since(
+    before: CompiledPlan, after: Version, horizon_us: int | None, cells: Container[str] | None, reached_us: int
+) -> Iterator[int]:
+    """Since when everything is to be heard once more that came in under `before`: at most one instant of each reason. `reached_us`: time has
+    come so far."""
+    if sensors.asks_more(before, after.plan, cells) or silence.asks_more(before, after.plan, cells):
+        yield 0 if horizon_us is None else after.from_us - horizon_us
+    if guests(after.plan, cells, reached_us) - guests(before, cells, reached_us):
+        yield after.from_us - CONVOY_US
+
+
+def hand_over(before: Segment, after: Segment, history: History) -> None:
+    """All that the one's rules know goes to the other's, and of convoys also what was seen since a while before: the new plan may have a
+    movement that the old one did not."""
     for old, new in zip(before.judges, after.judges, strict=True):
         if new.on and old.on:
             new.restore(old.dump(whole=True))
         if isinstance(new, Sensors):
             new.disown()  # what has no rule any more ends with the stretch of the version before
+        if isinstance(new, Silence) and isinstance(old, Silence):
+            new.blackout.again()
+            if new.floor_us < old.floor_us:
+                new.doubt(0 if after.horizon_us is None else after.from_us - after.horizon_us)
     if after.convoys.on:
-        rows = np.concatenate([np.zeros(0, FIX), *_members(after, history, from_us)], dtype=FIX)
+        since_us = after.from_us - CONVOY_US
+        after.convoys.begin(since_us, before.convoys)
+        rows = np.concatenate([np.zeros(0, FIX), *_members(after, history, since_us)], dtype=FIX)
         rows = rows[np.argsort(rows["seen"], kind="stable")]
         after.convoys.take(NOTHING, rows, np.ones(len(rows), np.uint8))
-    told = list(told_beside(after))
-    for judge in after.judges:
-        if judge.on:
-            judge.take(NOTHING, None, None)
-            told += judge.changes()
-    return told
 
 
-def _members(after: Segment, history: History, from_us: int) -> Iterator[Any]:
+def _members(after: Segment, history: History, since_us: int) -> Iterator[Any]:
     for name in sorted({v for marching in after.convoys.marches.values() for v in marching.march.members}):
         for segment, rows in history(name):
-            yield after.adopt(rows[rows["seen"] >= from_us], segment, name)
+            yield after.adopt(rows[rows["seen"] >= since_us], segment, name)
 
 
 def told_beside(segment: Segment) -> Iterator[Change]:

@@ -175,6 +175,10 @@ class Blackout:
         else:
             del self._absences[cell][device]
 
+    def again(self) -> None:
+        """All that was told is judged once more: it may have been by another plan's rule."""
+        self._since.update(dict.fromkeys(self.told.keys() & self.settings.keys(), 0))
+
     def held(self) -> Iterator[Held]:
         for cell, told in self.told.items():
             if cell in self.settings:

@@ -1,7 +1,8 @@
 """`clock.suspect`: ingest says in its Ticks that it does not trust its own clock.
 
 Ingest judges (`pipeline.ingest.agree`); here its word becomes an episode, one for each region that asks, in the partition of the region's
-first cell: Ticks are in every partition and one alert about ourselves is enough. Untrusted Ticks no farther apart than `HOLD_US` are one
+first cell: Ticks are in every partition and one alert about ourselves is enough. What is heard is kept where nobody asks as well: the next
+plan may. Untrusted Ticks no farther apart than `HOLD_US` are one
 episode, which begins with the first of them and ends `HOLD_US` after the last, once the source has ticked past that. Runs of
 them merge in whatever order they come.
 """
@@ -62,7 +63,7 @@ class Clocks:
             and rule.mode != "off"
             and (cells is None or region.cells[0] in cells)
         ]
-        self.on = bool(self.regions)
+        self.on = True
         self.dirty = False
         self._last_us: dict[str, int] = {}
         self._runs: dict[str, list[type_run]] = {}
@@ -87,22 +88,26 @@ class Clocks:
     def changes(self) -> list[Change]:
         out: list[Change] = []
         for source in sorted(self._touched):
+            self._trim(source)
             for region, rule in self.regions:
                 out += self._differences(region, rule, source)
+        self.dirty = self.dirty or bool(self._touched)
         self._touched.clear()
         return out
 
+    def _oldest_us(self, source: str) -> int:
+        return 0 if self.horizon_us is None else self._last_us[source] - 2 * self.horizon_us
+
+    def _trim(self, source: str) -> None:
+        """As long as what is told of it is kept; and whoever was told that it goes on hears first that it is over."""
+        oldest_us = self._oldest_us(source)
+        told = (e for of in self._told.values() for e in (of[source].episodes if source in of else ()))
+        open_ = {e.began_at_us for e in told if e.ended_at_us is None}
+        self._runs[source] = [r for r in self._runs[source] if r[1] + HOLD_US >= oldest_us or r[0] in open_]
+
     def _differences(self, region: Region, rule: RuleSetting, source: str) -> Iterator[Change]:
         last_us = self._last_us[source]
-        oldest_us = 0 if self.horizon_us is None else last_us - 2 * self.horizon_us
-        open_ = {
-            e.began_at_us
-            for of in self._told.values()
-            for e in (of[source].episodes if source in of else ())
-            if e.ended_at_us is None
-        }
-        # as long as what is told of it, below; and whoever was told that it goes on hears first that it is over
-        self._runs[source] = [r for r in self._runs[source] if r[1] + HOLD_US >= oldest_us or r[0] in open_]
+        oldest_us = self._oldest_us(source)
         told = self._told.setdefault(region.id, {}).get(source)
         if told:
             kept = [e for e in told.episodes if e.ended_at_us is None or e.ended_at_us >= oldest_us]
@@ -111,7 +116,6 @@ class Clocks:
         told, news = retold(told, after, rule.mode, last_us, region.cells[0], self.plan.hash)
         yield from news
         self._told[region.id][source] = told
-        self.dirty = True
 
     def held(self) -> Iterator[Held]:
         for region, rule in self.regions:

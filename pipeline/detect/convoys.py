@@ -52,6 +52,9 @@ Array = npt.NDArray[Any]
 SEPARATED, MISSING = "convoy.separated", "escort.missing"
 SLACK_US = 1_800_000_000  # so much behind the newest fix another source's may lie, beside the horizon
 TIDY_US = 600_000_000
+AHEAD_OF_US = (
+    600_000_000  # fixes of so long before a march may be needed for where it begins: no longer may one be `stale_after`
+)
 _RAW = np.dtype([(name, POINT[name]) for name in RAW])
 
 
@@ -80,6 +83,7 @@ class KeptMarch(msgspec.Struct, array_like=True):
     bases: dict[str, bytes] = {}
     revision: int = 0
     told: list[Episode] = []
+    since: dict[str, int] = {}  # members of whom nothing earlier counts
 
 
 class Kept(msgspec.Struct, array_like=True):
@@ -171,6 +175,25 @@ def marches(plan: CompiledPlan) -> list[March]:
     return found
 
 
+def _home(plan: CompiledPlan, convoy: Convoy, members: tuple[str, ...]) -> str:
+    """The cell in which a march is judged."""
+    return convoy.cell or (plan.vehicles[members[0]].cell if members else "")
+
+
+def guests(plan: CompiledPlan, cells: Container[str] | None, before_us: int) -> set[tuple[str, str]]:
+    """(movement, vehicle) of whoever marches in one of these cells and lives in another, on what has begun by then."""
+    found: set[tuple[str, str]] = set()
+    for movement in plan.movements:
+        convoy = plan.convoys.get(movement.convoy or "")
+        if convoy is None or movement.starts_us - AHEAD_OF_US > before_us:
+            continue
+        members = tuple(v for v in convoy.members if v in movement.vehicles)
+        cell = _home(plan, convoy, members)
+        if cells is None or cell in cells:
+            found.update((movement.id, v) for v in members if plan.vehicles[v].cell != cell)
+    return found
+
+
 def _on(plan: CompiledPlan, stretch: Stretch, rule: str, vehicle: str) -> RuleSetting | None:
     """The rule as the region that is responsible there has it; None when it does not judge this vehicle."""
     setting = plan.regions[stretch.region].rules.get(rule)
@@ -234,7 +257,7 @@ def _march(plan: CompiledPlan, convoy: Convoy, movement: Movement, ends_us: int)
         limits=np.array(limits, LIMIT) if limits else np.zeros((0, len(way)), LIMIT),
         others=np.array(others or [0], np.int64),
         longest_us=int(max(table["stale"], default=0)),
-        cell=convoy.cell or (plan.vehicles[members[0]].cell if members else ""),
+        cell=_home(plan, convoy, members),
         way=way,
         spans=spans(way, convoy.region),
     )
@@ -259,6 +282,7 @@ class Marching:
         self.touched: set[int] = set()
         self._changed = np.full(n, EVER, np.int64)
         self._from_us = np.full(n, march.starts_us - march.longest_us, np.int64)
+        self._since: dict[str, int] = {}
         self._to_us = march.ends_us + march.longest_us
         self._legs = np.array([_leg(tables, v, march.movement) for v in march.members], np.int64)
         self._members = np.full(len(tables.device_place), -1, np.int32)
@@ -278,6 +302,13 @@ class Marching:
         grid.derive(self._road, int(self._legs[0]), self.points[0], 0, 0, 0)
 
     # ---- taking in --------------------------------------------------------------------------------------------------
+
+    def begin(self, since_us: int, known: Container[str]) -> None:
+        """Of members that nobody has known yet nothing earlier counts."""
+        for m, vehicle in enumerate(self.march.members):
+            if vehicle not in known and since_us > self._from_us[m]:
+                self._since[vehicle] = since_us
+                self._from_us[m] = since_us
 
     def take(self, fixes: Array) -> None:
         """Fixes of members of convoys, in any order."""
@@ -428,6 +459,11 @@ class Marching:
     def open(self) -> bool:
         return any(_open(told.values()) for told in self.told)
 
+    @property
+    def known(self) -> bool:
+        """Is there anything of it to keep?"""
+        return bool(self._since) or bool(self.counts.any())
+
     # ---- keeping ----------------------------------------------------------------------------------------------------
 
     def tidy(self, oldest_us: int) -> None:
@@ -439,6 +475,11 @@ class Marching:
             if gone > 0:
                 self.frames[k, : len(frames) - gone] = frames[gone:].copy()
                 self.framed[k] -= gone
+            settled_us = oldest_us - FRAME_US - int(row["stale"])
+            if (
+                0 < self.states[k]["upto"] <= settled_us
+            ):  # somebody has been silent since: nothing of that is told again
+                self.frames[k, 0], self.framed[k] = self.states[k], 1
             upto = int(self.frames[k, 0]["upto"])
             for began in [b for b, s in self.spans[k].items() if s.ended_us and s.ended_us <= upto]:
                 span = self.spans[k].pop(began)
@@ -446,7 +487,7 @@ class Marching:
             if upto:
                 members = [row["of"], row["ahead"], *self.march.others[row["others"][0] : row["others"][1]]]
                 for m in {int(m) for m in members if m >= 0}:
-                    needed[m] = min(needed[m], upto)
+                    needed[m] = min(needed[m], max(upto, settled_us))
         for m, from_us in enumerate(needed.tolist()):
             n = int(self.counts[m])
             older = np.flatnonzero((self.points[m, :n]["seen"] <= from_us) & (self.points[m, :n]["status"] != NOWHERE))
@@ -476,6 +517,7 @@ class Marching:
             if self.counts[m] and self._from_us[m] > self.points[m, 0]["seen"]
         }
         kept.bases = {r.name: self.frames[k, 0].tobytes() for k, r in enumerate(march.relations)}
+        kept.since = self._since
         return kept
 
     def restore(self, kept: Iterable[KeptMarch], devices: Iterable[Array], plan_hash: str) -> None:
@@ -503,6 +545,9 @@ class Marching:
             self.counts[m] = len(mine)
             grid.place_points(self.points[m, start : len(mine)], self._series)
             grid.derive(self._road, int(self._legs[m]), self.points[m], start, len(mine), len(mine))
+        self._since = {v: at for v, at in last.since.items() if v in self.march.members}
+        for m, vehicle in enumerate(self.march.members):
+            self._from_us[m] = max(int(self._from_us[m]), self._since.get(vehicle, 0))
         told = {e.id: e for e in last.told}
         for k, relation in enumerate(self.march.relations):
             base = last.bases.get(relation.name)
@@ -559,6 +604,13 @@ class Convoys:
             break
 
     # ---- taking in --------------------------------------------------------------------------------------------------
+
+    def begin(self, since_us: int, before: Convoys) -> None:
+        """A version of the plan in which members march that did not in the one before: of these nothing earlier counts."""
+        self._restored()
+        for name, marching in self.marches.items():
+            former = before.marches.get(name)
+            marching.begin(since_us, () if former is None else former.march.members)
 
     def take(self, batch: ObservationBatch, fixes: Array | None, use: Array | None) -> None:
         self._restored()
@@ -628,7 +680,7 @@ class Convoys:
         kept = {
             name: marching.dump(whole, self.plan.hash)
             for name, marching in self.marches.items()
-            if marching.dirty or (whole and marching.counts.any())
+            if marching.dirty or (whole and marching.known)
         }
         return _encode(Kept(kept, self._devices if kept else [], self._now_us, self._received_us, self._seen_us))
 

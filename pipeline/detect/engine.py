@@ -99,7 +99,7 @@ class Engine:
         self.received_us = 0
         self.convoys = Convoys(plan, self.tables, horizon_us, cells)
         self.judges: tuple[Judge, ...] = (
-            Silence(plan, self.tables, horizon_us),
+            Silence(plan, self.tables, horizon_us, cells),
             self.convoys,
             Sensors(plan, horizon_us),
             Clocks(plan, cells, horizon_us),

@@ -16,7 +16,9 @@ from pipeline.model.episode import Change, Episode, episode_id
 
 Key = tuple[str, str, str]
 Words = dict[Key, dict[str, Change]]
+LOOK_AHEAD_US = 4_500_000_000  # so long behind its end a version still hears: an hour that a gap has to last, and until everybody has said so
 SCANNED = ("area.", "route.deviation", "stop.unscheduled")
+BLACKOUT = "area.blackout"  # of a cell: the one of that name that no scan tells
 
 
 def key_of(episode: Episode) -> Key:
@@ -24,7 +26,7 @@ def key_of(episode: Episode) -> Key:
 
 
 def is_scanned(rule: str) -> bool:
-    return rule.startswith(SCANNED)
+    return rule.startswith(SCANNED) and rule != BLACKOUT
 
 
 @dataclass(slots=True)
@@ -64,21 +66,32 @@ class Layer:
     def about(self) -> set[Key]:
         return set(self.told) | {key_of(c.episode) for mine in self.removed.values() for c in mine.values()}
 
-    def forget(self, key: Key, ids: set[str] | None) -> None:
-        """These, or all of the key."""
+    def over_by(self, key: Key, at_us: int) -> set[str]:
+        """What is over by then, or counts no more: a version hears for a while behind its end, and what it says of that may count yet, when
+        the end is another."""
+        found = set()
+        for i, change in self.told.get(key, {}).items():
+            e = change.episode
+            last_us = self.until_us if e.began_at_us < self.until_us else self.until_us + LOOK_AHEAD_US
+            if min(e.ended_at_us or last_us, last_us) <= at_us:
+                found.add(i)
+        return found
+
+    def forget(self, key: Key, ids: set[str]) -> bool:
+        """Whether it knew any of them."""
         mine = self.told.get(key, {})
-        kept = {} if ids is None else {i: c for i, c in mine.items() if i not in ids}
+        kept = {i: c for i, c in mine.items() if i not in ids}
         if kept:
             self.told[key] = kept
         else:
             self.told.pop(key, None)
-        for vehicle in [key[1]] if key[1] in self.removed else []:
-            gone = self.removed[vehicle]
-            left = {i: c for i, c in gone.items() if key_of(c.episode) != key or (ids is not None and i not in ids)}
-            if left:
-                self.removed[vehicle] = left
-            else:
-                del self.removed[vehicle]
+        gone = self.removed.get(key[1], {})
+        left = {i: c for i, c in gone.items() if key_of(c.episode) != key or i not in ids}
+        if left:
+            self.removed[key[1]] = left
+        else:
+            self.removed.pop(key[1], None)
+        return len(kept) < len(mine) or len(left) < len(gone)
 
 
 def scanned(layers: Iterable[Layer], key: Key) -> dict[str, Change]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pipeline.model.observation import Tick
 
 BLIND_US = 15_000_000  # three Ticks are missing: nobody listened
+GONE_US = 3_600_000_000  # a source that is not heard for so long, while others are, is waited for no more
 ANY_SOURCE = "until"  # whoever says that time passed up to an instant speaks for all
 
 Kept = dict[str, tuple[int, int, list[tuple[int, int]]]]
@@ -79,7 +80,7 @@ class Clock:
 
     def time(self, source: str) -> int:
         own, any_ = self.listening.get(source), self.listening.get(ANY_SOURCE)
-        return max(own.last_us if own else 0, any_.last_us if any_ else 0)
+        return max(own.last_us if own else 0, any_.last_us if any_ else 0, self.trusted_us - GONE_US)
 
     def awake(self, source: str, start_us: int, length_us: int) -> int:
         known = self.listening.get(source)
@@ -88,7 +89,8 @@ class Clock:
     def dump(self) -> Kept:
         return {name: (at.first_us, at.last_us, at.blind) for name, at in self.listening.items()}
 
-    def restore(self, kept: Kept) -> None:
+    def restore(self, kept: Kept, trusted_us: int) -> None:
+        self.trusted_us = max(self.trusted_us, trusted_us)
         for name, (first, last, blind) in kept.items():
             self.listening[name] = Listening(first, last, [(a, b) for a, b in blind])
             self.now_us = max(self.now_us, last)

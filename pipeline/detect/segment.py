@@ -6,7 +6,7 @@ The rules beside the scan hear more than that: what they tell is cut to the stre
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,12 +18,16 @@ from pipeline.detect.arrive import (
     DEVICE_BITS,
     OUT_OF_ORDER,
     RANK_BITS,
+    STRANGER,
     prepare,
     project,
     triage,
+    use_of,
 )
 from pipeline.detect.engine import Engine, NeedHistoryError
 from pipeline.detect.form import FIX
+from pipeline.detect.judge import Judge
+from pipeline.detect.layers import LOOK_AHEAD_US
 from pipeline.detect.rewind import EVERY_FIXES, behind
 from pipeline.detect.tables import Tables
 from pipeline.detect.tell import account, fold, said_of, still_open
@@ -45,6 +49,20 @@ def part_of(batch: ObservationBatch, chosen: Array) -> ObservationBatch:
     if chosen.all():
         return replace(batch, others=())
     return replace(batch, fixes=batch.fixes.part(chosen), others=())
+
+
+def since(batch: ObservationBatch, from_us: int) -> ObservationBatch:
+    """What of a record was seen since then."""
+    others = tuple(placed for placed in batch.others if instant_of(placed.what) >= from_us)
+    chosen = batch.fixes.seen_at_us >= from_us
+    fixes = batch.fixes.part(chosen) if chosen.any() else NO_FIXES
+    return replace(batch, fixes=fixes, others=others)
+
+
+def newest_of(batch: ObservationBatch) -> int:
+    """The last instant that it speaks of; 0: of none."""
+    newest_us = max((instant_of(placed.what) for placed in batch.others), default=0)
+    return max(newest_us, int(batch.fixes.seen_at_us.max())) if len(batch.fixes) else newest_us
 
 
 class Segment(Engine):
@@ -124,15 +142,40 @@ class Segment(Engine):
             return None
         return replace(batch, fixes=fixes, others=tuple(others))
 
-    def judge(self, batch: ObservationBatch, fixes: Array | None, use: Array | None) -> list[Change]:
-        """What the rules beside the scan say to a record."""
-        changes: list[Change] = []
-        judges = (self.convoys,) if batch.copy else self.judges
-        for judge in judges:
+    @property
+    def hears_until_us(self) -> int:
+        return self.until_us + LOOK_AHEAD_US
+
+    def judge(self, batch: ObservationBatch, newest_us: int, whole: Array | None = None) -> list[Change]:
+        """What the rules beside the scan say to a record. `newest_us`: the last instant that it speaks of; `whole`: all its fixes as rows, where
+        that is known."""
+        return [change for judge in self._taken(batch, newest_us, whole) for change in judge.changes()]
+
+    def hear_again(self, batches: Iterable[ObservationBatch], from_us: int) -> list[Change]:
+        """What the rules beside the scan say to what was read back, of which each part may have been heard before."""
+        for batch in batches:
+            part = since(batch, from_us)
+            if not (len(part.fixes) or part.others):
+                continue
+            for _ in self._taken(part, newest_of(part), None):
+                pass
+        return [change for judge in self.judges if judge.on for change in judge.changes()]
+
+    def _taken(self, batch: ObservationBatch, newest_us: int, whole: Array | None) -> Iterator[Judge]:
+        """Each of them, when it has taken the record."""
+        part = batch if newest_us <= self.hears_until_us else self.up_to(batch, self.hears_until_us)
+        if part is None:
+            return
+        fixes = use = None
+        if len(part.fixes):
+            fixes = self.rows(part) if whole is None or part is not batch else whole
+            use = use_of(fixes)
+            if not (use != STRANGER).any() and not part.others:
+                return
+        for judge in (self.convoys,) if part.copy else self.judges:
             if judge.on:
-                judge.take(batch, fixes, use)
-                changes += judge.changes()
-        return changes
+                judge.take(part, fixes, use)
+                yield judge
 
     def adopt(self, rows: Array, source: Segment, name: str) -> Array:
         """Fixes of one vehicle that another version has kept, as this one reads them."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import bisect
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -152,6 +152,7 @@ class Kept(msgspec.Struct, array_like=True):
     names: list[str]  # what the rows index
     parts: list[Part]
     listening: Ticked
+    trusted_us: int = 0
 
 
 ROW = np.dtype(
@@ -463,6 +464,21 @@ def _sites(plan: CompiledPlan, clock: Clock) -> dict[tuple[str, str], Site]:
     return found
 
 
+def asks_more(before: CompiledPlan, after: CompiledPlan, cells: Container[str] | None) -> bool:
+    """Does it hear sensors, or of them things, that nobody has kept before? `cells`: those of the partition; None: all."""
+    if before.sensors is after.sensors and before.regions is after.regions:
+        return False
+    return bool(set(_asked(after, cells)) - set(_asked(before, cells)))
+
+
+def _asked(plan: CompiledPlan, cells: Container[str] | None) -> Iterator[tuple[str, ...]]:
+    for site in _sites(plan, Clock()).values():
+        if cells is None or site.cell in cells:
+            for name, sensor in site.sensors.items():
+                yield from ((site.id, site.cell, name, rule) for rule in site.settings if rule != DISAGREES)
+                yield from ((site.id, site.cell, name, sensor.kind, *pair) for pair in site.pairs.get(name, ()))
+
+
 class Sensors:
     """The rules over one partition: a `Judge`."""
 
@@ -582,13 +598,13 @@ class Sensors:
             site.fresh = []
             site.moved = site.dirty = False
         self.dirty = False
-        return _encode(Kept(VERSION, list(names), parts, self.clock.dump()))
+        return _encode(Kept(VERSION, list(names), parts, self.clock.dump(), self.clock.trusted_us))
 
     def restore(self, kept: bytes) -> None:
         self._restore(_decode(kept))
 
     def _restore(self, kept: Kept) -> None:
-        self.clock.restore(kept.listening)
+        self.clock.restore(kept.listening, kept.trusted_us)
         for part in kept.parts:
             key = part.site, part.cell
             site = self.sites.get(key)

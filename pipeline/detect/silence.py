@@ -9,7 +9,7 @@ the shortest that any rule allows; of a source the same of its Ticks. A stamp th
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -79,6 +79,7 @@ class Kept(msgspec.Struct, array_like=True):
     told: dict[str, Told] = {}
     listening: Ticked = {}
     dark: dict[str, Told] = {}
+    trusted_us: int = 0
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -86,15 +87,18 @@ _decode = msgspec.msgpack.Decoder(Kept).decode
 
 
 @bare
-def _newer(f: Any, row: Any) -> bool:
+def _newer(f: Any, row: Any, rank: int, its_rank: int) -> bool:
     if f.seen != row.seen:
         return bool(f.seen > row.seen)
-    return bool(f.lon > row.lon or (f.lon == row.lon and f.lat > row.lat))
+    if f.lon != row.lon or f.lat != row.lat:
+        return bool(f.lon > row.lon or (f.lon == row.lon and f.lat > row.lat))
+    return rank > its_rank
 
 
 @bare
-def _note(heard: Any, fixes: Any, use: Any, source: int, floor: int, now: int, notes: Any) -> int:
-    """Move on what is heard of each device; say of whom more has to be done. Returns how many notes were made."""
+def _note(heard: Any, fixes: Any, use: Any, source: int, ranks: Any, floor: int, now: int, notes: Any) -> int:
+    """Move on what is heard of each device; say of whom more has to be done. `ranks`: of the sources, by name. Returns how many notes were
+    made."""
     n = 0
     for i in range(len(fixes)):
         f = fixes[i]
@@ -112,7 +116,7 @@ def _note(heard: Any, fixes: Any, use: Any, source: int, floor: int, now: int, n
                 what = RETURNED
         elif f.received == row.last:
             # several fixes came in one message: the pause behind it begins where the newest of them was
-            if not _newer(f, row):
+            if not _newer(f, row, ranks[source], ranks[row.source]):
                 continue
             if row.silent != 0:
                 what = RETURNED
@@ -170,7 +174,7 @@ def _lengths(watched: _Watched) -> Iterator[int]:
         yield watched.absent_us
 
 
-def _watched(plan: CompiledPlan, absent_us: Mapping[str, int]) -> dict[str, _Watched]:
+def _watched(plan: CompiledPlan, absent_us: Mapping[str, int], cells: Container[str] | None) -> dict[str, _Watched]:
     found = {}
     movements = movements_of_vehicles(plan)
     for vehicle in plan.vehicles.values():
@@ -178,7 +182,7 @@ def _watched(plan: CompiledPlan, absent_us: Mapping[str, int]) -> dict[str, _Wat
         if setting is not None and (setting.mode == "off" or (setting.roles and vehicle.role not in setting.roles)):
             setting = None
         absent = absent_us.get(vehicle.cell)
-        if setting is None and absent is None:
+        if (setting is None and absent is None) or (cells is not None and vehicle.cell not in cells):
             continue
         mine = tuple(sorted(movements.get(vehicle.id, ()), key=lambda m: (m.starts_us, m.id)))
         for device in vehicle.devices:
@@ -186,26 +190,43 @@ def _watched(plan: CompiledPlan, absent_us: Mapping[str, int]) -> dict[str, _Wat
     return found
 
 
+def _floor(watched: Mapping[str, _Watched]) -> int:
+    """No rule asks for shorter pauses."""
+    return min((length for w in watched.values() for length in _lengths(w)), default=0)
+
+
+def asks_more(before: CompiledPlan, after: CompiledPlan, cells: Container[str] | None) -> bool:
+    """Does it watch devices, or pauses, that nobody has kept an eye on before? `cells`: those of the partition; None: all."""
+    if before.vehicles is after.vehicles and before.regions is after.regions:
+        return False
+    old, new = (_watched(plan, Blackout(plan).silent_for_us, cells) for plan in (before, after))
+    known = {device for vehicle in before.vehicles.values() for device in vehicle.devices} if old else set()
+    return bool(new.keys() - known) or (bool(new) and _floor(new) < _floor(old))
+
+
 class Silence:
-    """The rule over one partition: a `Judge`."""
+    """The rule over one partition: a `Judge`. `cells`: those of the partition; None: all. Who lives in another one is heard there."""
 
     name = "silence"
 
-    def __init__(self, plan: CompiledPlan, tables: Tables, horizon_us: int | None) -> None:
+    def __init__(
+        self, plan: CompiledPlan, tables: Tables, horizon_us: int | None, cells: Container[str] | None = None
+    ) -> None:
         self.plan = plan
         self.horizon_us = horizon_us
         self.blackout = Blackout(plan)
-        self.watched = _watched(plan, self.blackout.silent_for_us)
+        self.watched = _watched(plan, self.blackout.silent_for_us, cells)
         self.on = bool(self.watched)
         self.dirty = False
         self._ids = sorted(tables.device_place, key=lambda d: tables.device_place[d][0]) if self.on else []
         self._place = {device: i for i, device in enumerate(self._ids)}
         self._heard: Array = np.zeros(len(self._ids), HEARD)
         self._expected = np.array([d in self.watched for d in self._ids], bool)
-        self._floor = min((length for w in self.watched.values() for length in _lengths(w)), default=0)
+        self.floor_us = _floor(self.watched)
         self._pauses: dict[int, list[Pause]] = {}
         self._told: dict[int, Told] = {}
         self._sources: list[str] = []
+        self._ranks: Array = np.zeros(0, np.int64)
         self._clock = Clock()
         self._ticked = False
         self._touched: set[int] = set()
@@ -226,12 +247,10 @@ class Silence:
 
     def hear(self, fixes: Array, use: Array, source: str) -> None:
         """Fixes of one source, as rows; those of strangers are passed over."""
-        if source not in self._sources:
-            self._sources.append(source)
-        place = self._sources.index(source)
+        place = self._source(source)
         if len(self._notes) < len(fixes):
             self._notes = np.zeros(2 * len(fixes), _NOTE)
-        n = _note(self._heard, fixes, use, place, self._floor, self._clock.now_us, self._notes)
+        n = _note(self._heard, fixes, use, place, self._ranks, self.floor_us, self._clock.now_us, self._notes)
         self.dirty = True
         if not n:
             return
@@ -246,25 +265,32 @@ class Silence:
                 self._part(device, Pause(received.item(fix), 0, seen, lat, lon, source))
             pauses[device] = len(self._pauses.get(device, ()))
 
+    def _source(self, name: str) -> int:
+        """Its place among the sources."""
+        if name not in self._sources:
+            self._sources.append(name)
+            self._ranks = np.argsort(np.argsort(np.array(self._sources)))
+        return self._sources.index(name)
+
     def _part(self, device: int, at: Pause) -> None:
         """A live fix that arrives after younger ones; `at` is the pause that would begin with it."""
         row = self._heard[device]
         pauses = self._pauses.setdefault(device, [])
         row["dirty"] = 1
         if at.from_us < row["first"]:
-            if row["first"] - at.from_us > self._floor:
+            if row["first"] - at.from_us > self.floor_us:
                 pauses.insert(0, msgspec.structs.replace(at, to_us=int(row["first"])))
             row["first"] = at.from_us
             return
         for i, whole in enumerate(pauses):
-            if whole.from_us == at.from_us and (at.seen_us, at.lon, at.lat) > (whole.seen_us, whole.lon, whole.lat):
+            if whole.from_us == at.from_us and _where(at) > _where(whole):
                 pauses[i] = msgspec.structs.replace(at, to_us=whole.to_us)
             elif whole.from_us < at.from_us < whole.to_us:
                 parts = (
                     msgspec.structs.replace(whole, to_us=at.from_us),
                     msgspec.structs.replace(at, to_us=whole.to_us),
                 )
-                pauses[i : i + 1] = [p for p in parts if p.to_us - p.from_us > self._floor]
+                pauses[i : i + 1] = [p for p in parts if p.to_us - p.from_us > self.floor_us]
                 return
 
     def tick(self, tick: Tick) -> None:
@@ -294,7 +320,7 @@ class Silence:
         """Whose pause may now be too long."""
         rows = self._heard
         due = (rows["last"] != 0) & self._expected
-        due &= np.maximum(rows["last"] + self._floor, rows["due"]) <= self._clock.now_us
+        due &= np.maximum(rows["last"] + self.floor_us, rows["due"]) <= self._clock.now_us
         found: list[int] = np.flatnonzero(due).tolist()
         return found
 
@@ -431,18 +457,30 @@ class Silence:
             told={name: self._told[i] for i, name in ids.items() if i in self._told},
             listening=self._clock.dump(),
             dark=dict(self.blackout.told),
+            trusted_us=self._clock.trusted_us,
         )
         return _encode(kept)
 
     def restore(self, kept: bytes) -> None:
         self._restore(_decode(kept))
 
+    def doubt(self, since_us: int) -> None:
+        """Taken over from a plan that allowed longer pauses: between two that it kept there may be shorter ones. All of that, since then, is one
+        pause until each stamp has been heard once more and has parted it."""
+        for device in np.flatnonzero(self._heard["first"]).tolist():
+            row, known = self._heard[device], self._pauses.get(device, [])
+            starts = [int(row["first"]), *(p.to_us for p in known)]
+            ends = [*(p.from_us for p in known), int(row["last"])]
+            spans = [(max(a, since_us), b) for a, b in zip(starts, ends, strict=True)]
+            unknown = [Pause(a, b, 0, np.nan, np.nan, "") for a, b in spans if b - a > self.floor_us]
+            self._pauses[device] = sorted([*known, *unknown])
+            row["pauses"] = len(self._pauses[device])
+
     def _restore(self, kept: Kept) -> None:
-        self._clock.restore(kept.listening)
+        self._clock.restore(kept.listening, kept.trusted_us)
         self.blackout.told.update(kept.dark)
         for name in kept.sources:
-            if name not in self._sources:
-                self._sources.append(name)
+            self._source(name)
         for name, row in zip(kept.devices, np.frombuffer(kept.rows, HEARD), strict=True):
             place = self._place.get(name)
             if place is None:
@@ -454,6 +492,11 @@ class Silence:
                 _take(mine, place, theirs, name)
             self._heard[place]["pauses"] = len(self._pauses.get(place, ()))
             self._touched.add(place)
+
+
+def _where(p: Pause) -> tuple[int, float, float, str]:
+    """Of several that begin in one instant, the greatest counts."""
+    return p.seen_us, p.lon, p.lat, p.source
 
 
 def _take(mine: dict[int, Any], place: int, theirs: Mapping[str, Any], name: str) -> None:

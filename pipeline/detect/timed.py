@@ -16,15 +16,15 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.detect.arrive import IN_ORDER, STRANGER, use_of
-from pipeline.detect.beside import hand_over, told_beside
+from pipeline.detect.arrive import IN_ORDER, use_of
+from pipeline.detect.beside import CONVOY_US, hand_over, told_beside, wanted_since
 from pipeline.detect.carry import Carrier
 from pipeline.detect.engine import NeedHistoryError
 from pipeline.detect.form import FIX
 from pipeline.detect.judge import differences
 from pipeline.detect.layers import Key, Layer, episodes, is_scanned, judged, key_of, scanned
 from pipeline.detect.rewind import AHEAD_US
-from pipeline.detect.segment import Segment, instant_of, part_of
+from pipeline.detect.segment import Segment, newest_of, part_of
 from pipeline.detect.tables import Tables, build_tables
 from pipeline.model.episode import Change, Episode
 from pipeline.model.observation import Order, Tick
@@ -33,8 +33,6 @@ from pipeline.plan.model import CompiledPlan
 from pipeline.plan.timeline import EVER_US, Timeline
 
 Array = npt.NDArray[Any]
-LOOK_AHEAD_US = 4_500_000_000  # so long behind its end a version still hears: an hour that a gap has to last, and until everybody has said so
-CONVOY_US = 1_200_000_000  # so much of a convoy's past a version wants to know that has it newly on the road
 TABLES_KEPT = 32
 LET_GO_US = 7_200_000_000  # beyond the horizon: what was open at a version's end is known by then
 
@@ -70,14 +68,17 @@ class Timed:
         self._again: dict[str, list[tuple[Segment, Array]]] = {}
         """By vehicle, while another timeline is taken: what is to be judged again."""
         self._heirs: list[Segment] = []
-        """Engines of versions that are in force no longer: they know what was heard."""
+        """Engines of versions that are in force no longer: they know what was heard, where no earlier one is left."""
         self._heard: set[Key] = set()
         """What the rules beside the scan said when a version's engine was made."""
         self._changed: set[Key] = set()
         """What no checkpoint has yet."""
         self._owed: list[Change] = []
         self._back: list[ObservationBatch] | None = None
-        """What was read back of vehicles that no version has known until now; empty: it was asked for, None: nobody asked."""
+        """What was read back that nobody has kept: of vehicles that no version has known until now, and what the rules beside the scan want to
+        hear once more. Empty: it was asked for, None: nobody asked."""
+        self._back_us = EVER_US
+        """Since when they want that."""
         self._gone = 0
         """So many versions were let go: nothing admitted can be of them."""
         self._passed = 0
@@ -138,20 +139,41 @@ class Timed:
         for segment in self.live:
             segment.require_from(max(from_us, segment.from_us))
         self._require(batch, later)
-        self._require_convoys(from_us)
+        first = sum(version.from_us < from_us for version in later.versions)
+        self._require_convoys(later, range(first, later.place(self._reached_us) + 1), from_us)
         strange = self._strange(later, from_us)
-        if strange and self._back is None:
-            self._back = []
-            raise NeedHistoryError(min(strange.values()))
+        self._require_back(later, first, later.place(self._reached_us), strange.values())
         self._owed += self._retime(later, from_us, batch, strange)
         self._back = None
         return self._with_owed(batch)
+
+    @property
+    def _reached_us(self) -> int:
+        """Nothing that came in was seen later."""
+        return max(self.now_us, self.received_us) + AHEAD_US
+
+    def _require_back(self, timeline: Timeline, first: int, last: int, strange: Iterable[int] = ()) -> None:
+        """What nobody has kept of the time of these versions, which are to be made, has to be read back. Raises NeedHistoryError."""
+        wanted: list[int] = []
+        for place in range(max(first, 1), last + 1):
+            if timeline is not self.timeline or self.segments[place] is None:
+                before, after = timeline.versions[place - 1 : place + 1]
+                wanted += wanted_since(before.plan, after, self.horizon_us, self.cells, self._reached_us)
+        if timeline is not self.timeline and first:
+            kept = self.segments[first - 1]
+            if kept is not None and kept.hears_until_us < self._reached_us:
+                wanted.append(kept.hears_until_us)
+        self._back_us = min(wanted, default=EVER_US)
+        missing = [*wanted, *strange]
+        if missing and self._back is None:
+            self._back = []
+            raise NeedHistoryError(min(missing))
 
     def _strange(self, later: Timeline, from_us: int) -> dict[str, int]:
         """Vehicles that are known in a stretch of the new timeline and were not in the old one's, and since when: a wrong plan has been put right.
         Nobody has kept what was seen of them."""
         found: dict[str, int] = {}
-        reached_us = max(self.now_us, self.received_us) + AHEAD_US
+        reached_us = self._reached_us
         for place in range(later.place(from_us), later.place(reached_us) + 1):
             for was in range(self.timeline.place(from_us), self.timeline.place(reached_us) + 1):
                 new, old = later.versions[place], self.timeline.versions[was]
@@ -217,6 +239,7 @@ class Timed:
             touched |= self._go_on(name, place)
         touched |= self._pass_time()
         touched |= self._judge(batch, whole)
+        self._back = None
         return self._publish(touched)
 
     @staticmethod
@@ -227,7 +250,7 @@ class Timed:
         """The versions in which its fixes were seen, which of them, and as rows where there is an engine. Raises NeedHistoryError."""
         parts: list[tuple[int, ObservationBatch, Array | None]] = []
         if timeline is self.timeline:
-            self._require_convoys_of_new(batch)
+            self._require_of_new(batch)
         if not len(batch.fixes) or batch.copy:
             return parts
         places = timeline.places(batch.fixes.seen_at_us)
@@ -251,20 +274,25 @@ class Timed:
                         later.require_whole(name)
         return parts
 
-    def _require_convoys_of_new(self, batch: ObservationBatch) -> None:
+    def _require_of_new(self, batch: ObservationBatch) -> None:
+        """What versions want to know that this record brings. Raises NeedHistoryError."""
         at_us = max([self.now_us, *(p.what.at_us for p in batch.others if isinstance(p.what, Tick))])
         if len(batch.fixes) and not batch.copy:
             at_us = max(at_us, int(batch.fixes.seen_at_us.max()))
-        for place in range(1, self.timeline.place(at_us) + 1):
-            if self.segments[place] is None and place > self._passed:
-                self._require_convoys(self.timeline.versions[place].from_us)
+        last = self.timeline.place(at_us)
+        places = [place for place in range(self._passed + 1, last + 1) if self.segments[place] is None]
+        if places:
+            self._require_convoys(self.timeline, places, self.timeline.versions[places[0]].from_us)
+            self._require_back(self.timeline, places[0], last)
 
-    def _require_convoys(self, from_us: int) -> None:
-        """A version that is made wants to know where members of its convoys were just before. Raises NeedHistoryError."""
+    def _require_convoys(self, timeline: Timeline, places: Iterable[int], from_us: int) -> None:
+        """Versions that are made want to know where members of their convoys were just before. Raises NeedHistoryError."""
+        plans = {timeline.versions[place].plan.hash: timeline.versions[place].plan for place in places}
+        members = {v for plan in plans.values() for convoy in plan.convoys.values() for v in convoy.members}
         missing = []
         for segment in self.live:
             wanted = max(from_us - CONVOY_US, segment.from_us - 1)
-            slots = [segment.slot_of(v) for convoy in segment.plan.convoys.values() for v in convoy.members]
+            slots = [segment.slot_of(v) for v in members]
             if any(slot is not None and segment.vehicles.known_from[slot] > wanted for slot in slots):
                 missing.append(wanted)
         if missing:
@@ -278,11 +306,12 @@ class Timed:
         if segment is None:
             segment = self._made(place)
             earlier = [s for s in self.segments[:place] if s is not None]
-            before = (self._heirs or earlier or self.live[:1])[-1]
+            before = (earlier or self._heirs or self.live)[-1]
             segment.received_us = max(s.received_us for s in (before, *self.live))
             self.segments[place] = segment
-            told = hand_over(before, segment, self._history, segment.from_us - CONVOY_US)
-            self._heard |= self.layers[place].hear(told)
+            hand_over(before, segment, self._history)
+            self._heard |= self.layers[place].hear(told_beside(segment))
+            self._heard |= self._hear(place, segment.hear_again(self._back or (), self._back_us))
             self.whole_next = True
         return segment
 
@@ -383,24 +412,10 @@ class Timed:
     def _judge(self, batch: ObservationBatch, whole: Mapping[int, Array]) -> set[Key]:
         """`whole`: by version, all its fixes as rows, where that is known."""
         touched: set[Key] = set()
-        newest_us = max((instant_of(placed.what) for placed in batch.others), default=0)
-        if len(batch.fixes):
-            newest_us = max(newest_us, int(batch.fixes.seen_at_us.max()))
+        newest_us = newest_of(batch)
         for place, segment in enumerate(self.segments):
-            if segment is None:
-                continue
-            limit_us = segment.until_us + LOOK_AHEAD_US
-            part = batch if newest_us <= limit_us else segment.up_to(batch, limit_us)
-            if part is None:
-                continue
-            fixes = use = None
-            if len(part.fixes):
-                fixes = whole.get(place) if part is batch else None
-                fixes = segment.rows(part) if fixes is None else fixes
-                use = use_of(fixes)
-                if not (use != STRANGER).any() and not part.others:
-                    continue
-            touched |= self._hear(place, segment.judge(part, fixes, use))
+            if segment is not None:
+                touched |= self._hear(place, segment.judge(batch, newest_us, whole.get(place)))
         return touched
 
     # ---- telling --------------------------------------------------------------------------------------------------------------
@@ -457,10 +472,10 @@ class Timed:
             over = {
                 i for i, c in after.items() if c.episode.ended_at_us is not None and c.episode.ended_at_us < before_us
             }
-            if after and (not over or (len(over) < len(after) and not is_scanned(key[0]))):
+            until_us = min([before_us, *(c.episode.began_at_us for i, c in after.items() if i not in over)])
+            gone = [x.forget(key, over if is_scanned(key[0]) else x.over_by(key, until_us)) for x in self.layers]
+            if not any(gone):
                 continue
-            for layer in self.layers:
-                layer.forget(key, over if len(over) < len(after) else None)
             kept = {i: c for i, c in self.told.get(key, {}).items() if i not in over and i in after}
             self._changed.add(key)
             if kept:
@@ -566,6 +581,7 @@ class Timed:
         if self.simple:
             touched |= self._begin_account()
         again: list[tuple[Segment, Array]] = []
+        stale = False
         kept: list[Segment | None] = []
         layers: list[Layer] = []
         for segment, layer in zip(self.segments, self.layers, strict=True):
@@ -574,6 +590,7 @@ class Timed:
                 if segment is not None:
                     again += [(segment, segment.vehicles.history(slot)) for slot in range(segment.vehicles.count)]
                 continue
+            stale = segment is not None and segment.hears_until_us < self._reached_us
             if segment is not None and layer.until_us > from_us:
                 taken, changes = segment.cut(from_us)
                 touched |= self._hear(len(kept), changes)
@@ -583,7 +600,8 @@ class Timed:
                 touched |= {key for key in layer.told if not is_scanned(key[0])}
             kept.append(segment)
             layers.append(layer)
-        spare = [s for s in self.segments if s is not None and s not in kept]
+        self._heirs = [s for s in self.segments if s is not None and s not in kept]
+        had = self.received_us
         self.timeline = timeline
         self._carriers.clear()
         self.layers = layers
@@ -595,10 +613,13 @@ class Timed:
             last = self.segments[len(kept) - 1]
             if last is not None:
                 last.until_us = timeline.until_us(len(kept) - 1)
-        self._heirs = spare
+                last.received_us = had
+                if stale:
+                    touched |= self._hear(len(kept) - 1, last.hear_again(self._back or (), self._back_us))
         self._hear_time(batch)
         touched |= self._give_again(again, strange)
-        self._segment(timeline.place(self.now_us))
+        for place in range(len(kept), timeline.place(self.now_us) + 1):
+            self._segment(place)
         self._heirs, self._again = [], {}
         self._passed = self._gone
         self.whole_next = True

@@ -206,4 +206,5 @@ def test_without_the_rule_nothing_is_kept() -> None:
     engine = Engine(plan(vehicles=("v1", "v2")))
     for record in batch([Heard(10, "v1"), *ticks(900)]):
         assert not [c for c in engine.feed(record) if c.episode.rule == "device.silent"]
-    assert not any(judge.on or judge.dirty for judge in engine.judges)
+    assert [judge.name for judge in engine.judges if judge.on] == ["clocks"]  # for the next plan may ask
+    assert not any(judge.dirty for judge in engine.judges)

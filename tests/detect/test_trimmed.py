@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from pipeline.detect.engine import Engine
+from pipeline.detect.engine import Engine, NeedHistoryError
 from pipeline.detect.timed import Timed
 from pipeline.model import topics
 from pipeline.model.episode import Change, Episode, Ledger
@@ -35,8 +35,19 @@ def tick(at_s: float, source: str = "a", trusted: bool = True) -> ObservationBat
     return record(what, source=source)
 
 
-def fed(engine: Any, records: Iterable[ObservationBatch], *plans: Any) -> list[Change]:
-    return [change for one in records for change in engine.feed(one, *plans)]
+def fed(
+    engine: Any, records: Iterable[ObservationBatch], *plans: Any, log: list[ObservationBatch] | None = None
+) -> list[Change]:
+    """`log`: what was fed before; what is fed is added."""
+    log, changes = [] if log is None else log, list[Change]()
+    for one in records:
+        try:
+            changes += engine.feed(one, *plans)
+        except NeedHistoryError as need:
+            engine.load_history(log, need.from_us)
+            changes += engine.feed(one, *plans)
+        log.append(one)
+    return changes
 
 
 def told(changes: list[Change]) -> list[tuple[str, float, float | None]]:
@@ -128,12 +139,11 @@ def test_what_only_the_next_version_says_is_kept_until_its_time() -> None:
 
     slow, fast = within(7200, "slow"), within(100, "fast")
     plans = {p.hash: p for p in (slow, fast)}
-    engine = Timed(slow, HORIZON_US)
-    changes = fed(
-        engine, [record(order("plan", 1000, 50, hash="fast")), record(fix(100, 0, 0, "v2", received_s=100))], plans
-    )
+    engine, log = Timed(slow, HORIZON_US), list[ObservationBatch]()
+    first = [record(order("plan", 1000, 50, hash="fast")), record(fix(100, 0, 0, "v2", received_s=100))]
+    changes = fed(engine, first, plans, log=log)
     for t in range(0, 1500, 5):
-        changes += fed(engine, [record(fix(t + 30, 0, 0, "v1", received_s=t)), tick(t)], plans)
+        changes += fed(engine, [record(fix(t + 30, 0, 0, "v1", received_s=t)), tick(t)], plans, log=log)
         if t == 980:
             engine.forget(1800 * SECOND)
     assert told(changes) == [("device.silent", 1000.0, None)]
@@ -152,10 +162,9 @@ def test_a_cell_that_a_later_plan_adds_is_judged_in_its_partition() -> None:
     mine, other = (next(i for i in range(2) if ("cb" in topics.Cells(i, 2)) == here) for here in (True, False))
     for partition in (mine, other):
         engine = Timed(base, HORIZON_US, cells=topics.Cells(partition, 2))
-        changes = fed(engine, [record(order("plan", 100, 50, hash="full"))], plans)
+        records = [record(order("plan", 100, 50, hash="full"))]
         for t in range(0, 900, 10):
-            changes += fed(engine, [record(fix(t, 3000 + 10 * t, 0, "c1", received_s=t + 1), copy=t >= 100)], plans)
-            changes += fed(
-                engine, [record(fix(t, 1000 + 10 * t, 0, "cb2", received_s=t + 1)), tick(t), tick(t + 5)], plans
-            )
+            records.append(record(fix(t, 3000 + 10 * t, 0, "c1", received_s=t + 1), copy=t >= 100))
+            records += [record(fix(t, 1000 + 10 * t, 0, "cb2", received_s=t + 1)), tick(t), tick(t + 5)]
+        changes = fed(engine, records, plans)
         assert told(changes) == ([("convoy.separated", 100.0, None)] if partition == mine else [])

@@ -1,4 +1,4 @@
-"""The law at length: permutations, kills, timelines and seeds by the thousand, one process a core. It goes on where it was stopped, and writes a dated
+"""The law at length: permutations, kills, timelines, switches and seeds by the thousand, one process a core. It goes on where it was stopped, and writes a dated
 table under docs/campaigns. `python -m tests.law.campaign --seeds 1000` does so many of them and no more."""
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pipeline.model.episode import Ledger
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROGRESS = ROOT / "var" / "law-campaign.json"
-SEEDS, PERMUTATIONS, KILLS, TIMELINES = 100_000, 1_000, 1_000, 1_000
+SEEDS, PERMUTATIONS, KILLS, TIMELINES, SWITCHES = 100_000, 1_000, 1_000, 1_000, 1_000
 SEEDS_IN_PIECE = 160  # a world of two cells has so many in a row: no two processes play it
 SAVE_EVERY_S = 10.0
 
@@ -96,6 +96,13 @@ def timeline(number: int) -> Piece:
     return Piece(number, [f"timeline {number}: {line}" for line in trial(number)[:1]], Counter(timelines=1))
 
 
+def switch(number: int) -> Piece:
+    """A few minutes under plans that ask for other things, in another order of arrival."""
+    from tests.law.switches import trial
+
+    return Piece(number, [f"switch {number}: {line}" for line in trial(number)[:1]], Counter(switches=1))
+
+
 def _episodes(number: int) -> int:
     from tests.law.test_worlds import undisturbed
 
@@ -107,6 +114,7 @@ TRIALS: dict[str, Callable[[int], Piece]] = {
     "permutations": permutation,
     "kills": kills,
     "timelines": timeline,
+    "switches": switch,
     "seeds": seeds,
 }
 
@@ -126,7 +134,7 @@ def _timed(job: tuple[str, int]) -> Piece:
 
 def program() -> str:
     """What was tried, and all that it imports: when any of it changes, what was done before counts for nothing."""
-    for name in ("simulate", "test_worlds", "timelines"):
+    for name in ("simulate", "switches", "test_worlds", "timelines"):
         import_module(f"tests.law.{name}")
     paths = {Path(found) for m in list(sys.modules.values()) if (found := getattr(m, "__file__", None))}
     digest = hashlib.blake2b(digest_size=8)
@@ -183,6 +191,7 @@ def rows(progress: Progress) -> Iterator[str]:
         "permutations": "orders of arrival of whole worlds, 24 cells, every rule live",
         "kills": "kills of owners, within and between checkpoints, one worker or three",
         "timelines": "days under orders drawn at random, in another order of arrival, half of them with kills",
+        "switches": "switches to plans that ask for other things, late or early, in another order of arrival, half of them with kills",
         "seeds": "simulation seeds: stages on a log in memory, a crash at any await",
     }
     for kind, part in progress.parts.items():
@@ -216,7 +225,13 @@ def write_table(progress: Progress) -> Path:
 
 
 def campaign(
-    permutations: int, kill_count: int, timelines: int, seed_count: int, processes: int, anew: bool = False
+    permutations: int,
+    kill_count: int,
+    timelines: int,
+    switches: int,
+    seed_count: int,
+    processes: int,
+    anew: bool = False,
 ) -> bool:
     """True when nothing failed. The rules are compiled before the processes start, or each would do so."""
     from tests.law.simulate import simulate
@@ -232,6 +247,7 @@ def campaign(
         "permutations": permutations,
         "kills": -(-kill_count // KILLS_OF_WORLD),
         "timelines": timelines,
+        "switches": switches,
         "seeds": -(-seed_count // SEEDS_IN_PIECE),
     }
     for kind, pieces in wanted.items():
@@ -247,13 +263,13 @@ def main() -> int:
     parser.add_argument("--permutations", type=int, default=PERMUTATIONS)
     parser.add_argument("--kills", type=int, default=KILLS)
     parser.add_argument("--timelines", type=int, default=TIMELINES)
+    parser.add_argument("--switches", type=int, default=SWITCHES)
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--anew", action="store_true", help="forget what was done before")
     given = parser.parse_args()
-    return (
-        0 if campaign(given.permutations, given.kills, given.timelines, given.seeds, given.processes, given.anew) else 1
-    )
+    wanted = given.permutations, given.kills, given.timelines, given.switches, given.seeds
+    return 0 if campaign(*wanted, given.processes, given.anew) else 1
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.detect.checkpoint import Recovery
@@ -11,16 +11,19 @@ from pipeline.detect.engine import NeedHistoryError
 from pipeline.detect.timed import Timed
 from pipeline.model.episode import Change, Ledger
 from pipeline.model.wire import ObservationBatch
-from tests.law.ground import TABLES, the_plan, the_plans, the_tables
+from pipeline.plan.model import CompiledPlan
+from tests.law.ground import TABLES, the_plan, the_plans
 
 
 @dataclass
 class Partition:
-    """`horizon_us` as the engine's."""
+    """`horizon_us` as the engine's. `plans`: what a switch may name."""
 
     cells: frozenset[str]
     batches: Sequence[ObservationBatch]
     horizon_us: int
+    plan: CompiledPlan = field(default_factory=the_plan)
+    plans: Mapping[str, CompiledPlan] = field(default_factory=the_plans)
     snapshots: list[tuple[bytes, bytes | None]] = field(default_factory=list)
     changes: dict[int, list[Change]] = field(default_factory=dict)
 
@@ -37,8 +40,8 @@ class Partition:
         self.recovery = Recovery(0)
         for key, value in self.snapshots:
             self.recovery.see(key, value)
-        self.engine = Timed(the_plan(), self.horizon_us, the_tables(), self.cells, TABLES)
-        self.next = self.recovery.restore(self.engine, self.epoch, the_plans())
+        self.engine = Timed(self.plan, self.horizon_us, TABLES.get(self.plan.hash), self.cells, TABLES)
+        self.next = self.recovery.restore(self.engine, self.epoch, self.plans)
         if self.next:
             self.checkpoint()
 
@@ -53,7 +56,7 @@ class Partition:
             self.recovery.mark(int(batch.fixes.received_at_us[-1]), self.next, int(batch.fixes.seen_at_us.max()))
         while True:
             try:
-                changes = self.engine.feed(batch, the_plans())
+                changes = self.engine.feed(batch, self.plans)
                 break
             except NeedHistoryError as need:
                 start = self.recovery.history_from(need.from_us)
