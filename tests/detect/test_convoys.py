@@ -385,6 +385,26 @@ def marching(
     ]  # fmt: skip
 
 
+def test_behind_one_who_is_silent_for_good_nothing_piles_up() -> None:
+    """The points of the others were kept from his last fix on: he might have been seen again a moment later."""
+    road, hours = world(members=("e1", "c1", "c2")), 9
+    what = [
+        Seen(t, vehicle, x - (1500 if t > 8 * 3600 and vehicle == "c2" else 0), seq=t)
+        for t in range(0, hours * 3600, 10)
+        for vehicle, x in (("e1", 9000.0), ("c1", 8900.0), ("c2", 8800.0))
+        if vehicle != "c1" or t < 1800 or t > 8.5 * 3600
+    ]
+    kept, trimmed = Engine(road), Engine(road, horizon_us=1800 * SECOND)
+    for record in records(what, 30):
+        assert kept.feed(record) == trimmed.feed(record)
+        if record.fixes.seen_at_us[-1] > T0 + 4 * 3600 * SECOND:
+            (marching,) = trimmed.convoys.marches.values()
+            assert marching.counts.max() < (1800 + 1800 + 600 + 600 + 600) / 5
+    assert kept.convoys.marches["m1"].counts.max() > 2000
+    told = [e for e in trimmed.convoys.held() if e.episode.rule == "convoy.separated"]
+    assert [e.episode.object for e in told] == ["c2"]
+
+
 def test_a_gap_is_dated_by_when_it_was_seen() -> None:
     """c2 and e2 fall back 550 m at 300 s and close up at 600 s: told once it has lasted a minute, and over at 400 m."""
     what = marching(lambda t: (0, 150, 850, 1000) if 300 <= t < 600 else (0, 150, 300, 450), speed=10.0)

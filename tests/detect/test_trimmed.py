@@ -168,3 +168,68 @@ def test_a_cell_that_a_later_plan_adds_is_judged_in_its_partition() -> None:
             records += [record(fix(t, 1000 + 10 * t, 0, "cb2", received_s=t + 1)), tick(t), tick(t + 5)]
         changes = fed(engine, records, plans)
         assert told(changes) == ([("convoy.separated", 100.0, None)] if partition == mine else [])
+
+
+def test_a_device_whose_ingest_gave_up_its_name_is_told_as_silent() -> None:
+    """Another one ticks on: nobody waits for ever. Should the old one be back, it is known that nobody listened."""
+    params = {"expected_within_us": 100e6, "reemerge_within_us": 600e6, "coverage_margin_m": 100.0}
+    of = plan(vehicles=FLEET[:1], rules={"device.silent": setting("device.silent", **params)})
+    records = [tick(t, name) for t in range(0, 300, 5) for name in ("old", "new")]
+    records += [record(fix(200, 0, 0, "v0", received_s=201), source="old")]
+    records += [tick(t, "new") for t in range(300, 2 * HOUR, 30)]
+    for horizon_us in (None, HORIZON_US):
+        engine = Engine(of, horizon_us)
+        assert told(fed(engine, records)) == [("device.silent", 301.0, None)]
+        restored = Engine(of, horizon_us)
+        taken_over(engine, restored)
+        assert fed(restored, [tick(2 * HOUR + 30, "new")]) == []
+    # a clock that is not trusted speaks for nobody else
+    assert (
+        told(fed(Engine(of), [*records[:121], *(tick(t + 9 * HOUR, "new", trusted=False) for t in (305, 310))])) == []
+    )
+    back = [tick(t, "old") for t in range(2 * HOUR, 2 * HOUR + 60, 5)]
+    for order_ in ([*records, *back], [*back, *records[::-1]]):
+        assert told(fed(Engine(of), order_)) == [("device.silent", 2 * HOUR + 6.0, None)]  # 94 s before, and 6 s now
+
+
+def test_one_fix_from_two_ingests_in_one_instant_is_the_same_whoever_comes_first() -> None:
+    params = {"expected_within_us": 100e6, "reemerge_within_us": 600e6, "coverage_margin_m": 100.0}
+    of = plan(vehicles=FLEET[:1], rules={"device.silent": setting("device.silent", **params)})
+    ticks = [tick(t, name) for t in range(0, 900, 5) for name in "ab" if name == "a" or t < 150 or t > 700]
+    twice = [record(fix(100, 0, 0, "v0", received_s=101), source=name) for name in "ab"]
+    for again in ([], [record(fix(800, 0, 0, "v0", received_s=801), source="a")]):
+        found = {
+            repr(told(fed(Engine(of), order_)))
+            for order_ in ([*twice, *ticks, *again], [*twice[::-1], *ticks, *again], [*again, *ticks, *twice[::-1]])
+        }
+        assert len(found) == 1
+
+
+def test_under_an_order_what_is_long_over_is_forgotten_though_one_goes_on() -> None:
+    """Of one device: silent for ten minutes in every hour, and at the end for good."""
+    params = {"expected_within_us": 100e6, "reemerge_within_us": 600e6, "coverage_margin_m": 100.0}
+    of = plan(vehicles=FLEET[:1], rules={"device.silent": setting("device.silent", **params)}, content="one")
+    later = replace(of, hash="later")
+    engine, log, changes = Timed(of, HORIZON_US), list[ObservationBatch](), list[Change]()
+    changes += fed(engine, [record(order("plan", 1000, 50, hash="later"))], {"later": later}, log=log)
+    for t in range(0, 30 * HOUR, 15):
+        heard = t % HOUR < 3000 and t % 60 == 0
+        changes += fed(engine, [record(*[fix(t, 0, 0, "v0", received_s=t)] if heard else []), tick(t)], log=log)
+        if t % HOUR == 0:
+            engine.forget(1800 * SECOND)
+            del log[:-2000]
+    assert len(told(changes)) == 30
+    assert max(len(held) for held in engine.told.values()) <= 14  # of two horizons
+    assert all(len(held) <= 14 for layer in engine.layers for held in layer.told.values())
+
+
+def test_a_vehicle_that_a_later_plan_has_in_another_cell_is_not_silent_in_the_old_one() -> None:
+    params = {"expected_within_us": 100e6, "reemerge_within_us": 600e6, "coverage_margin_m": 100.0}
+    here = plan(vehicles=FLEET[:1], rules={"device.silent": setting("device.silent", **params)}, content="here")
+    elsewhere = next(name for name in map(str, range(99)) if name not in topics.Cells(topics.partition_of("c", 2), 2))
+    moved = replace(here.vehicles["v0"], cell=elsewhere, cells_served=(elsewhere,))
+    there = replace(here, vehicles={"v0": moved}, cells=("c", elsewhere), hash="there")
+    engine = Timed(here, HORIZON_US, cells=topics.Cells(topics.partition_of("c", 2), 2))
+    records = [record(order("plan", 500, 50, hash="there"))]
+    records += [one for t in range(0, 500, 10) for one in (record(fix(t, 0, 0, "v0", received_s=t)), tick(t))]
+    assert told(fed(engine, [*records, *(tick(t) for t in range(500, 3000, 5))], {"there": there})) == []
