@@ -26,6 +26,8 @@ log = logging.getLogger("rahdar.log")
 
 MOST_RECORDS = 500
 MOST_BYTES = 1 << 20
+UNHURRIED_S = 0.25
+"""So often topics are read that the app is in no hurry to read."""
 
 _numbers = itertools.count()
 
@@ -42,6 +44,9 @@ class Consumer(BaseConsumer):
         self._ids: dict[TP, int] = {}
         self._tps: dict[int, TP] = {}
         self._topics: frozenset[str] = frozenset()
+        self._unhurried: frozenset[str] = frozenset(getattr(self.app, "unhurried", ()))
+        self._prompt: set[int] = set()
+        self._waiting = False
         self._member: groups.Member | None = None
         self._joined = False
         self._generation = -1
@@ -70,7 +75,7 @@ class Consumer(BaseConsumer):
         for topic in wanted:
             await self.log_store.make_topic(topic, self.app.conf.topic_partitions)
         self._topics = wanted
-        self.log_store.want(self._on_records, wanted)
+        self.log_store.want(self._on_records, wanted - self._unhurried)
         if self._member is None:
             self._member = groups.this_member(
                 self.app.conf.id, next(_numbers), float(self.app.conf.broker_session_timeout)
@@ -122,6 +127,7 @@ class Consumer(BaseConsumer):
         self.app.consumer_generation_id = generation
         self._ids = {tp: store.topic(tp.topic).tp(tp.partition) for tp in tps}
         self._tps = {number: tp for tp, number in self._ids.items()}
+        self._prompt = {number for tp, number in self._ids.items() if tp.topic not in self._unhurried}
         self._positions = {}
         self._assigned = tps
         actives: dict[str, list[int]] = defaultdict(list)
@@ -170,8 +176,23 @@ class Consumer(BaseConsumer):
     # ---- reading ---------------------------------------------------------------------------------------------------
 
     def _on_records(self, heads: dict[int, int]) -> None:
-        if not self._tps.keys().isdisjoint(heads):
+        if not self._prompt.isdisjoint(heads):
             self._arrived.set()
+        elif not self._tps.keys().isdisjoint(heads):
+            self._waiting = True
+
+    @Service.task
+    async def _look_unhurriedly(self) -> None:
+        """Nobody wakes this process for what it is in no hurry to read: it looks by itself, and reads what has gathered."""
+        if not self._unhurried:
+            return
+        while not self.should_stop:
+            await asyncio.sleep(UNHURRIED_S)
+            if self._joined and self._log is not None:
+                self._log.look_for_records()
+            if self._waiting:
+                self._waiting = False
+                self._arrived.set()
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> dict[TP, list[Record]]:  # noqa: ASYNC109
         """Read synchronously, so that no seek or stop can fall between asking, reading and moving on; wait only when there
@@ -290,8 +311,11 @@ class Consumer(BaseConsumer):
             return partition
         return partition_of_key(key, self.log_store.topic(topic).partitions)
 
-    def verify_event_path(self, now: float, tp: TP) -> None:
+    async def verify_all_partitions_active(self) -> None:
         """Nothing to verify: there is no broker that could have stopped to send."""
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Neither for one partition."""
 
     async def create_topic(
         self,
