@@ -55,6 +55,8 @@ class Owned:
     in_flight: list[Awaitable[Any]] = field(default_factory=list)
     checkpointed_at: float = 0.0
     forgot_at: float = 0.0
+    looked_at: int = -1
+    """Up to this input it is known that no row has changed since the last checkpoint."""
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
     midway: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a record is half done: the engine has it and `next_input` does not know. A checkpoint of that would never tell its changes."""
@@ -242,8 +244,18 @@ class DetectStage:
             if not owned.unacked:
                 continue
             age = loop.time() - owned.checkpointed_at
-            if age >= (CHECKPOINT_S if owned.engine.dirty else IDLE_CHECKPOINT_S):
+            if age >= IDLE_CHECKPOINT_S or (age >= CHECKPOINT_S and self._changed(owned)):
                 await self._checkpoint(owned)
+
+    @staticmethod
+    def _changed(owned: Owned) -> bool:
+        """Asked of every partition several times a second, and most have had nothing since: an engine changes only by what it is fed."""
+        if owned.looked_at == owned.next_input:
+            return False
+        if owned.engine.dirty:
+            return True
+        owned.looked_at = owned.next_input
+        return False
 
     async def _checkpoint(self, owned: Owned, first: bool = False) -> None:
         async with owned.writing:
