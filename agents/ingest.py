@@ -41,7 +41,7 @@ log = logging.getLogger("rahdar.ingest")
 
 ORDER_KEY = b"_order"
 IN_FLIGHT = 8
-CURSOR_S = 0.25
+CURSOR_S = 1.0
 """The cursor moves this often: what it lags behind is sent again after a crash, and counts once."""
 
 
