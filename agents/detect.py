@@ -55,8 +55,9 @@ class Owned:
     in_flight: list[Awaitable[Any]] = field(default_factory=list)
     checkpointed_at: float = 0.0
     forgot_at: float = 0.0
-    looked_at: int = -1
-    """Up to this input it is known that no row has changed since the last checkpoint."""
+    fed: int = 0
+    unchanged: int = -1
+    """`fed` as it was when the engine had nothing new for a checkpoint: it changes only by what it is fed."""
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
     midway: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a record is half done: the engine has it and `next_input` does not know. A checkpoint of that would never tell its changes."""
@@ -195,6 +196,7 @@ class DetectStage:
             owned.recovery.mark(int(batch.fixes.received_at_us[-1]), offset, int(batch.fixes.seen_at_us.max()))
         while True:
             try:
+                owned.fed += 1
                 changes = owned.engine.feed(batch, self.plans.known)
                 break
             except NeedHistoryError as need:
@@ -249,12 +251,12 @@ class DetectStage:
 
     @staticmethod
     def _changed(owned: Owned) -> bool:
-        """Asked of every partition several times a second, and most have had nothing since: an engine changes only by what it is fed."""
-        if owned.looked_at == owned.next_input:
+        """Asked of every partition several times a second, and most have had nothing since."""
+        if owned.unchanged == owned.fed:
             return False
         if owned.engine.dirty:
             return True
-        owned.looked_at = owned.next_input
+        owned.unchanged = owned.fed
         return False
 
     async def _checkpoint(self, owned: Owned, first: bool = False) -> None:
