@@ -21,6 +21,7 @@ from agents.transport.headers import unpack_headers
 from agents.transport.producer import partition_of_key
 from agents.transport.schema import MOST_PARTITIONS, FencedError
 from agents.transport.store import LogStore, Record
+from agents.transport.writer import Transaction
 
 log = logging.getLogger("rahdar.log")
 
@@ -47,6 +48,8 @@ class Consumer(BaseConsumer):
         self._unhurried: frozenset[str] = frozenset(getattr(self.app, "unhurried", ()))
         self._prompt: set[int] = set()
         self._waiting = False
+        self._beat_s = 0.0
+        """When a commit last said that we live."""
         self._member: groups.Member | None = None
         self._joined = False
         self._generation = -1
@@ -144,7 +147,7 @@ class Consumer(BaseConsumer):
         while not self.should_stop:
             await self.sleep(every)
             member = self._member
-            if member is None or not self._joined or self.should_stop:
+            if member is None or not self._joined or self.should_stop or groups.now_s() - self._beat_s < every * 0.7:
                 continue
             try:
                 await self.log_store.call(lambda tx: groups.beat(tx, member, groups.now_s()))  # noqa: B023  # awaited here
@@ -267,11 +270,17 @@ class Consumer(BaseConsumer):
         if member is None:
             return False
         rows = [(tp.topic, tp.partition, offset) for tp, offset in offsets.items()]
+
+        def work(tx: Transaction) -> None:
+            groups.commit(tx, member, generation, rows)
+            groups.beat(tx, member, groups.now_s())  # or that would be a transaction of its own
+
         try:
-            await self.log_store.call(lambda tx: groups.commit(tx, member, generation, rows))
+            await self.log_store.call(work)
         except FencedError as error:
             await self.app.crash(error)
             raise
+        self._beat_s = groups.now_s()
         return True
 
     async def position(self, tp: TP) -> int | None:

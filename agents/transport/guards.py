@@ -321,7 +321,7 @@ class FlushingBuffer(ProducerBuffer):
     @property
     def size(self) -> int:
         """How many records wait. Asked for every record that comes in, and Faust's looks through its settings each time."""
-        return len(self.pending._queue)
+        return int(self.pending.qsize())
 
     async def _send_pending(self, fut: FutureMessage) -> None:
         self._sending += 1
@@ -521,7 +521,7 @@ def app_options(**more: Any) -> dict[str, Any]:
         "broker_session_timeout": 6.0,
         "broker_heartbeat_interval": 2.0,
         "broker_request_timeout": 30.0,
-        "broker_commit_interval": 2.5,         # so much is done again after a crash, and counts once
+        "broker_commit_interval": 2.0,         # so much is done again after a crash, and counts once
         "stream_wait_empty": True,
         "stream_buffer_maxsize": 16,            # records carry many observations
         "stream_recovery_delay": 0.0,
