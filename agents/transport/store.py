@@ -171,7 +171,7 @@ class LogStore:
             if done.before_id == self._last_id:
                 self._last_id = done.last_id
                 self._arrived(done.heads)
-            else:
+            elif self._records_arrived:  # else nobody here reads, and once a second is enough
                 self._read_news()
         if done.groups:
             self._tell_groups()
