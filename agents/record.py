@@ -52,7 +52,7 @@ from pipeline.settings import Settings
 
 log = logging.getLogger("rahdar.record")
 
-WRITE_EVERY_S = 0.5
+WRITE_EVERY_S = 0.25
 MOST_ROWS = 2000
 RETRY_S = 2.0
 MOST_WAITING = 2000  # records
