@@ -55,6 +55,9 @@ class Owned:
     in_flight: list[Awaitable[Any]] = field(default_factory=list)
     checkpointed_at: float = 0.0
     forgot_at: float = 0.0
+    fed: int = 0
+    unchanged: int = -1
+    """`fed` as it was when the engine had nothing new for a checkpoint: it changes only by what it is fed."""
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
     midway: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a record is half done: the engine has it and `next_input` does not know. A checkpoint of that would never tell its changes."""
@@ -193,6 +196,7 @@ class DetectStage:
             owned.recovery.mark(int(batch.fixes.received_at_us[-1]), offset, int(batch.fixes.seen_at_us.max()))
         while True:
             try:
+                owned.fed += 1
                 changes = owned.engine.feed(batch, self.plans.known)
                 break
             except NeedHistoryError as need:
@@ -242,8 +246,18 @@ class DetectStage:
             if not owned.unacked:
                 continue
             age = loop.time() - owned.checkpointed_at
-            if age >= (CHECKPOINT_S if owned.engine.dirty else IDLE_CHECKPOINT_S):
+            if age >= IDLE_CHECKPOINT_S or (age >= CHECKPOINT_S and self._changed(owned)):
                 await self._checkpoint(owned)
+
+    @staticmethod
+    def _changed(owned: Owned) -> bool:
+        """Asked of every partition several times a second, and most have had nothing since."""
+        if owned.unchanged == owned.fed:
+            return False
+        if owned.engine.dirty:
+            return True
+        owned.unchanged = owned.fed
+        return False
 
     async def _checkpoint(self, owned: Owned, first: bool = False) -> None:
         async with owned.writing:

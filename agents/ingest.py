@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
 from collections.abc import Awaitable
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import faust
@@ -41,7 +42,7 @@ log = logging.getLogger("rahdar.ingest")
 
 ORDER_KEY = b"_order"
 IN_FLIGHT = 8
-CURSOR_S = 0.25
+CURSOR_S = 1.0
 """The cursor moves this often: what it lags behind is sent again after a crash, and counts once."""
 
 
@@ -102,9 +103,9 @@ class IngestStage:
 
     async def _give(self, item: RawItem) -> list[Awaitable[Any]]:
         """An order goes to everybody, and is kept."""
-        batch = RawBatch(RAW_VERSION, self.source, self._in_force(item.received_at_us), [item], [])
+        value = encode_raw(RawBatch(RAW_VERSION, self.source, self._in_force(item.received_at_us), [item], []))
         async with self._order:
-            sent = [await self.send(ORDER_KEY, partition, batch) for partition in range(self.n)]
+            sent = [await self.send(ORDER_KEY, partition, value) for partition in range(self.n)]
         try:
             order = order_of(item)
         except RefusedError as refused:
@@ -135,16 +136,24 @@ class IngestStage:
         self._edge = EmbeddedBroker(url.hostname or "127.0.0.1", url.port or 1883, self.spool, verifier, tls)
         return self._edge
 
-    async def send(self, key: bytes, cell_partition: int, batch: RawBatch) -> Awaitable[Any]:
+    async def send(self, key: bytes, cell_partition: int, value: bytes) -> Awaitable[Any]:
         """Hand it to the producer, which keeps the order; wait out what stops it."""
-        return await send_patiently(self.raw, key, encode_raw(batch), cell_partition, log)
+        return await send_patiently(self.raw, key, value, cell_partition, log)
 
     async def forward(self) -> None:
         """From the spool into raw, for ever. The cursor follows what is durable there."""
         loop = asyncio.get_running_loop()
         reader = self.spool.reader()
         batcher = Batcher()
-        in_flight: dict[asyncio.Task[None], int] = {}  # and the oldest id that each carries
+        in_flight: dict[asyncio.Future[Any], int] = {}  # and the oldest id that each carries
+
+        def fly(sent: Awaitable[Any], oldest: int) -> None:
+            flying = asyncio.ensure_future(sent)
+            flying.add_done_callback(
+                lambda _: self.spool.durable.set()
+            )  # one event to wait for, whatever it is that comes
+            in_flight[flying] = oldest
+
         newest: RawItem | None = None
         moved_at, safe = loop.time(), 0
         while True:
@@ -158,19 +167,16 @@ class IngestStage:
                 for item in items:
                     if is_order(item):
                         given = await self._give(item)
-                        in_flight[asyncio.ensure_future(_arrived(*given))] = item.id
+                        fly(_arrived(*given), item.id)
                         continue
                     by_cell.setdefault(self.plan.cell_of_login(item.login) or UNREGISTERED, []).append(item)
                 for cell, mine in by_cell.items():
                     batcher.add(cell, mine, loop.time())
             for cell, mine in batcher.take(loop.time(), idle=not in_flight):
+                batch = RawBatch(RAW_VERSION, self.source, self._in_force(mine[-1].received_at_us), mine, [])
                 async with self._order:
-                    sent = await self.send(
-                        cell.encode(),
-                        topics.partition_of(cell, self.n),
-                        RawBatch(RAW_VERSION, self.source, self._in_force(mine[-1].received_at_us), mine, []),
-                    )
-                in_flight[asyncio.ensure_future(_arrived(sent))] = mine[0].id
+                    sent = await self.send(cell.encode(), topics.partition_of(cell, self.n), encode_raw(batch))
+                fly(sent, mine[0].id)
             waiting = min(batcher.oldest(), default=None)
             if waiting is not None:
                 self._handed = waiting - 1
@@ -186,19 +192,17 @@ class IngestStage:
                 moved_at = loop.time()
             if items:
                 continue
-            woken = asyncio.ensure_future(self.spool.durable.wait())
             due = []
             if (due_s := batcher.due_s(idle=not in_flight)) is not None:
-                due.append(max(0.0, due_s - loop.time()))
+                due.append(due_s)
             if newest is not None and newest.id > safe:
-                due.append(max(0.0, moved_at + CURSOR_S - loop.time()))
-            done, _ = await asyncio.wait(
-                {*in_flight, woken}, timeout=min(due, default=None), return_when=asyncio.FIRST_COMPLETED
-            )
-            woken.cancel()
-            for task in done - {woken}:
-                task.result()
-                in_flight.pop(cast("asyncio.Task[None]", task), None)
+                due.append(moved_at + CURSOR_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(min(due, default=None)):
+                    await self.spool.durable.wait()
+            for done in [flying for flying in in_flight if flying.done()]:
+                done.result()
+                del in_flight[done]
 
     async def tick(self) -> None:
         """Every few seconds of the clock's time, into every partition, behind what was stamped before: a Tick says that nothing older
@@ -212,9 +216,9 @@ class IngestStage:
                 await self._moved.wait()
             healthy = self._edge is not None and self._edge.healthy()
             tick = Tick(source=self.source, at_us=at_us, healthy=healthy, clock_trusted=trusted)
-            batch = RawBatch(RAW_VERSION, self.source, self._in_force(at_us), [], [tick])
+            value = encode_raw(RawBatch(RAW_VERSION, self.source, self._in_force(at_us), [], [tick]))
             async with self._order:
-                sent = [await self.send(topics.TICK_KEY, partition, batch) for partition in range(self.n)]
+                sent = [await self.send(topics.TICK_KEY, partition, value) for partition in range(self.n)]
             for delivery in sent:
                 await delivery
             await asyncio.sleep(every_s)

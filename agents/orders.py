@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,7 +44,8 @@ class OrderDoor:
 
     async def watch(self) -> None:
         while True:
-            for path in sorted(self.folder.glob(f"*{ASKED}")):
+            for name in sorted(name for name in os.listdir(self.folder) if name.endswith(ASKED)):  # noqa: PTH208  # a tenth of glob's time
+                path = self.folder / name
                 try:
                     await self._one(path)
                 except (OSError, SpoolFullError) as error:

@@ -421,7 +421,8 @@ class RecordAndInflux:
 def influx_sink(settings: Settings, plan: CompiledPlan) -> InfluxSink:
     """Raises ValueError that names the setting."""
     influx = Influx(place_of(settings.record_url), read_token(settings.influx_token_file))
-    app = make_app(INFLUX_GROUP, settings.log_url)
+    read = (topics.OBSERVATIONS, topics.EPISODES, topics.ALERTS, topics.REJECTS)
+    app = make_app(INFLUX_GROUP, settings.log_url, unhurried=[topic.name for topic in read])
     return InfluxSink(app, settings, plan, scaled_clock(settings.speed, settings.clock_anchor_us), influx)
 
 

@@ -39,6 +39,13 @@ GROUPS: tuple[tuple[str, ...], ...] = (
     ("desk",),
 )
 
+UNHURRIED: dict[str, tuple[str, ...]] = {
+    "record": (topics.OBSERVATIONS.name, topics.EPISODES.name, topics.ALERTS.name),
+    "desk": (topics.OBSERVATIONS.name,),
+}
+"""What a stage shows or writes down four times a second at most: to be woken for every single record of it would cost more than the
+rest of its work."""
+
 SWITCH_S = 0.000_5
 """How long a thread that computes may keep the others of its process waiting: a transaction of a dozen statements asks for the
 interpreter at each of them, and would wait for Python's 5 ms every time."""
@@ -126,7 +133,7 @@ async def _prepared(stage: Stage, stop: asyncio.Event) -> bool:
 
 async def _run_app(name: str, settings: Settings, plan: CompiledPlan, clock: Clock, stop: asyncio.Event) -> None:
     """Run one stage until `stop`; a crash of the app ends the process, so that its offsets stay where they are."""
-    app = make_app(app_id(name, settings), settings.log_url)
+    app = make_app(app_id(name, settings), settings.log_url, unhurried=UNHURRIED.get(name, ()))
     stage = BUILDERS[name](app, settings, plan, clock)
     if not await _prepared(stage, stop):
         await stage.stopped()

@@ -21,11 +21,14 @@ from agents.transport.headers import unpack_headers
 from agents.transport.producer import partition_of_key
 from agents.transport.schema import MOST_PARTITIONS, FencedError
 from agents.transport.store import LogStore, Record
+from agents.transport.writer import Transaction
 
 log = logging.getLogger("rahdar.log")
 
 MOST_RECORDS = 500
 MOST_BYTES = 1 << 20
+UNHURRIED_S = 0.25
+"""So often topics are read that the app is in no hurry to read."""
 
 _numbers = itertools.count()
 
@@ -42,6 +45,11 @@ class Consumer(BaseConsumer):
         self._ids: dict[TP, int] = {}
         self._tps: dict[int, TP] = {}
         self._topics: frozenset[str] = frozenset()
+        self._unhurried: frozenset[str] = frozenset(getattr(self.app, "unhurried", ()))
+        self._prompt: set[int] = set()
+        self._waiting = False
+        self._beat_s = 0.0
+        """When a commit last said that we live."""
         self._member: groups.Member | None = None
         self._joined = False
         self._generation = -1
@@ -70,7 +78,7 @@ class Consumer(BaseConsumer):
         for topic in wanted:
             await self.log_store.make_topic(topic, self.app.conf.topic_partitions)
         self._topics = wanted
-        self.log_store.want(self._on_records, wanted)
+        self.log_store.want(self._on_records, wanted - self._unhurried)
         if self._member is None:
             self._member = groups.this_member(
                 self.app.conf.id, next(_numbers), float(self.app.conf.broker_session_timeout)
@@ -122,6 +130,7 @@ class Consumer(BaseConsumer):
         self.app.consumer_generation_id = generation
         self._ids = {tp: store.topic(tp.topic).tp(tp.partition) for tp in tps}
         self._tps = {number: tp for tp, number in self._ids.items()}
+        self._prompt = {number for tp, number in self._ids.items() if tp.topic not in self._unhurried}
         self._positions = {}
         self._assigned = tps
         actives: dict[str, list[int]] = defaultdict(list)
@@ -138,7 +147,7 @@ class Consumer(BaseConsumer):
         while not self.should_stop:
             await self.sleep(every)
             member = self._member
-            if member is None or not self._joined or self.should_stop:
+            if member is None or not self._joined or self.should_stop or groups.now_s() - self._beat_s < every * 0.7:
                 continue
             try:
                 await self.log_store.call(lambda tx: groups.beat(tx, member, groups.now_s()))  # noqa: B023  # awaited here
@@ -170,8 +179,23 @@ class Consumer(BaseConsumer):
     # ---- reading ---------------------------------------------------------------------------------------------------
 
     def _on_records(self, heads: dict[int, int]) -> None:
-        if not self._tps.keys().isdisjoint(heads):
+        if not self._prompt.isdisjoint(heads):
             self._arrived.set()
+        elif not self._tps.keys().isdisjoint(heads):
+            self._waiting = True
+
+    @Service.task
+    async def _look_unhurriedly(self) -> None:
+        """Nobody wakes this process for what it is in no hurry to read: it looks by itself, and reads what has gathered."""
+        if not self._unhurried:
+            return
+        while not self.should_stop:
+            await asyncio.sleep(UNHURRIED_S)
+            if self._joined and self._log is not None:
+                self._log.look_for_records()
+            if self._waiting:
+                self._waiting = False
+                self._arrived.set()
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> dict[TP, list[Record]]:  # noqa: ASYNC109
         """Read synchronously, so that no seek or stop can fall between asking, reading and moving on; wait only when there
@@ -246,11 +270,17 @@ class Consumer(BaseConsumer):
         if member is None:
             return False
         rows = [(tp.topic, tp.partition, offset) for tp, offset in offsets.items()]
+
+        def work(tx: Transaction) -> None:
+            groups.commit(tx, member, generation, rows)
+            groups.beat(tx, member, groups.now_s())  # or that would be a transaction of its own
+
         try:
-            await self.log_store.call(lambda tx: groups.commit(tx, member, generation, rows))
+            await self.log_store.call(work)
         except FencedError as error:
             await self.app.crash(error)
             raise
+        self._beat_s = groups.now_s()
         return True
 
     async def position(self, tp: TP) -> int | None:
@@ -290,8 +320,11 @@ class Consumer(BaseConsumer):
             return partition
         return partition_of_key(key, self.log_store.topic(topic).partitions)
 
-    def verify_event_path(self, now: float, tp: TP) -> None:
+    async def verify_all_partitions_active(self) -> None:
         """Nothing to verify: there is no broker that could have stopped to send."""
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Neither for one partition."""
 
     async def create_topic(
         self,

@@ -60,7 +60,8 @@ class LogStore:
         self._looking: asyncio.TimerHandle | None = None
         self._sweeping: asyncio.Task[None] | None = None
         self._sweep_at = loop.time() + SWEEP_S
-        self._closed: asyncio.Future[None] | None = None
+        self._under_way = 0
+        """Appends and calls that are not settled."""
         self._room = asyncio.Event()
         self._room.set()
         self._start()
@@ -121,6 +122,7 @@ class LogStore:
         done: asyncio.Future[int] = self._loop.create_future()
         stamp = self._clock.now_us() if timestamp_us is None else timestamp_us
         self._writer.put(Append(topic, partition, key, value, stamp, headers, member, done))
+        self._under_way += 1
         if self._writer.waiting_bytes > MOST_WAITING_BYTES:
             self._room.clear()
         return done
@@ -133,11 +135,13 @@ class LogStore:
         """Run `work` in the next transaction; resolves to what it returned once that is on disk."""
         done: asyncio.Future[T] = self._loop.create_future()
         self._writer.put(Call(work, done))
+        self._under_way += 1
         return done
 
     async def flush(self) -> None:
         """Returns when everything appended before is on disk."""
-        await self.call(lambda _: None)
+        if self._under_way:
+            await self.call(lambda _: None)
 
     def _on_committed(self, done: Committed) -> None:
         """In the writer's thread."""
@@ -151,6 +155,7 @@ class LogStore:
             log.debug("the loop is gone; nobody waits for this commit")
 
     def _settle(self, done: Committed) -> None:
+        self._under_way -= len(done.settled)
         for future, result in done.settled:
             if future.done():
                 continue
@@ -166,7 +171,7 @@ class LogStore:
             if done.before_id == self._last_id:
                 self._last_id = done.last_id
                 self._arrived(done.heads)
-            else:
+            elif self._records_arrived:  # else nobody here reads, and once a second is enough
                 self._read_news()
         if done.groups:
             self._tell_groups()
@@ -207,15 +212,19 @@ class LogStore:
     def _look(self) -> None:
         """Once a second, in case that a byte was lost; and what has to be done from time to time."""
         self._looking = self._loop.call_later(LOOK_S, self._look)
+        self.look_for_records()
+        self._tell_groups()
+        if self._loop.time() >= self._sweep_at and (self._sweeping is None or self._sweeping.done()):
+            self._sweep_at = self._loop.time() + SWEEP_S
+            self._sweeping = self._loop.create_task(self._sweep_now())
+
+    def look_for_records(self) -> None:
+        """Have listeners told of what others have written, which nobody may have woken us for."""
         version = self._reader.execute("pragma data_version").fetchone()[0]
         if version != self._data_version:
             self._data_version = version
             self._read_news()
             self._topics.clear()
-        self._tell_groups()
-        if self._loop.time() >= self._sweep_at and (self._sweeping is None or self._sweeping.done()):
-            self._sweep_at = self._loop.time() + SWEEP_S
-            self._sweeping = self._loop.create_task(self._sweep_now())
 
     async def _sweep_now(self) -> None:
         try:

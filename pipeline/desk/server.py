@@ -12,12 +12,30 @@ from fastapi import FastAPI
 
 from pipeline.desk.services import Services
 
+TICK_S = 1.0
+"""As often as the Date of its answers changes."""
+
 
 class _Quiet(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._over = asyncio.Event()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """The process has its own: stages stop in order."""
         yield
+
+    async def main_loop(self) -> None:
+        """Uvicorn's would look ten times a second whether it should stop."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    await self._over.wait()
+
+    def end(self) -> None:
+        self.should_exit = True
+        self._over.set()
 
 
 class DeskServer:
@@ -53,7 +71,7 @@ class DeskServer:
 
     async def stop(self) -> None:
         self._services.feed.close()
-        self._server.should_exit = True
+        self._server.end()
         if self._task is not None:
             with contextlib.suppress(SystemExit):
                 await self._task

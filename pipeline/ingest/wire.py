@@ -29,9 +29,9 @@ class Packet:
 
 async def read_packet(reader: asyncio.StreamReader, idle_s: float | None) -> Packet:
     """The next packet. Raises PacketError, asyncio.IncompleteReadError at the end, TimeoutError after `idle_s` of silence."""
-    async with asyncio.timeout(idle_s):
+    async with asyncio.timeout(idle_s) as patience:
         first = (await reader.readexactly(1))[0]
-    async with asyncio.timeout(PACKET_WITHIN_S):
+        patience.reschedule(asyncio.get_running_loop().time() + PACKET_WITHIN_S)
         length, shift = 0, 0
         while True:
             byte = (await reader.readexactly(1))[0]

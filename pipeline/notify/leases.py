@@ -23,6 +23,17 @@ TRIES = 4
 BACKOFF_US = (2_000_000, 60_000_000)
 
 _taking = outbox.c.state == "pending"
+_now: sa.BindParameter[int] = sa.bindparam("now_us", type_=sa.BigInteger)
+_DUE = (
+    sa.select(outbox.c.id)
+    .where(
+        (_taking & (outbox.c.due_us <= _now))
+        | ((outbox.c.state == "sending") & (outbox.c.lease_until_us < _now))
+        | ((outbox.c.state == "accepted") & (outbox.c.report_by_us <= _now))
+    )
+    .limit(1)
+)
+"""Anything that anybody has to do something about."""
 _ONE_AT_A_TIME = sa.text("select pg_advisory_xact_lock(7206936)")
 """Two that take two tellings to one person in the same moment would not see each other's, and neither would say "repeat"."""
 
@@ -62,6 +73,12 @@ class Leases:
             lost = sa.update(outbox).where(outbox.c.state == "sending", which)
             tx.execute(lost.where(outbox.c.stopped).values(state="cancelled", touched=True, lease_by=""))
             return int(tx.execute(lost.values(state="pending", touched=True, lease_by="")).rowcount)
+
+    def due(self, now_us: int) -> bool:
+        """Whether there is anything to take, a lease to end or a report that did not come. Almost always there is nothing: asked for often, it
+        must cost little."""
+        with self._looking.connect() as look:
+            return look.execute(_DUE, {"now_us": now_us}).first() is not None
 
     def take(self, now_us: int, most: int, *, critical: bool) -> list[Task]:
         """What is due, gravest first. `critical`: only what is."""

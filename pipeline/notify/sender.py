@@ -6,6 +6,7 @@ Between the lease and its outcome nothing is held that a crash could lose: see `
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -26,9 +27,8 @@ log = logging.getLogger("rahdar.notify")
 T = TypeVar("T")
 
 LOOK_S = 0.5  # what is due now is told by a wake-up; a retry may come half a second late
-REPORTS_S = 0.1
+REPORTS_S = 0.1  # a report that came before we have written that it is awaited is looked at again so soon
 RENEW_S = 2.5
-OVERDUE_S = 1.0
 ALIVE_S = 5.0
 LONGEST_SEND_S = 120.0
 AT_ONCE = 8
@@ -51,6 +51,7 @@ class Sender:
         self._busy: set[asyncio.Task[None]] = set()
         self._ours: set[str] = set()
         self._reports: deque[tuple[float, str, bool, str]] = deque()
+        self._reported = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self.faults = 0  # of the database
         self.sent = self.failed = 0  # tries that a channel took, and that it did not or nobody knows
@@ -65,8 +66,12 @@ class Sender:
 
     def report(self, receipt: str, delivered: bool, why: str) -> None:
         """A report of delivery, from whatever thread; it may come before we have written that it is awaited."""
-        self._loop.call_soon_threadsafe(self._reports.append, (self._loop.time(), receipt, delivered, why))
-        self._loop.call_soon_threadsafe(self.wake)
+        self._loop.call_soon_threadsafe(self._hear, (self._loop.time(), receipt, delivered, why))
+
+    def _hear(self, report: tuple[float, str, bool, str]) -> None:
+        self._reports.append(report)
+        self._reported.set()
+        self.wake()
 
     async def run(self) -> None:
         """Until cancelled. A database that cannot be reached is tried again: the rows wait."""
@@ -107,10 +112,7 @@ class Sender:
                         group.add(doing)
                         doing.add_done_callback(group.discard)
                     doing.add_done_callback(lambda _: woken.set())
-            try:
-                await asyncio.wait_for(woken.wait(), LOOK_S)
-            except TimeoutError:
-                continue
+            await woken.wait()
 
     async def _one(self, task: Task) -> None:
         try:
@@ -156,25 +158,29 @@ class Sender:
         return await channel.send(address, letter)
 
     async def _keep(self) -> None:
-        """Leases of what takes long, reports that came, reports that did not, and the word that we live."""
-        renewed = overdue = self._loop.time()
-        alive = renewed - ALIVE_S
+        """What is due that nobody has told us of, leases of what takes long, reports that came, and the word that we live."""
+        renewed = self._loop.time()
+        looked = alive = renewed - ALIVE_S
         while True:
+            self._reported.clear()
             await self._settle_reports()
             now = self._loop.time()
             now_us = self._clock.now_us()
             if self._ours and now - renewed >= RENEW_S:
                 renewed, ours = now, list(self._ours)
                 await self.patiently(lambda o=ours, n=now_us: self._leases.renew(o, n))  # type: ignore[misc]
-            if now - overdue >= OVERDUE_S:
-                overdue = now
-                if await self.patiently(lambda n=now_us: self._leases.overdue(n)):  # type: ignore[misc]
+            if now - looked >= LOOK_S:
+                looked = now
+                if await self.patiently(lambda n=now_us: self._leases.due(n)):  # type: ignore[misc]
+                    await self.patiently(lambda n=now_us: self._leases.overdue(n))  # type: ignore[misc]
                     self.wake()
             if now - alive >= ALIVE_S:
                 alive = now
                 counts = (self.sent, self.failed, self.faults)
                 await self.patiently(lambda n=now_us, c=counts: self._leases.alive(n, *c))  # type: ignore[misc]
-            await asyncio.sleep(REPORTS_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(REPORTS_S if self._reports else LOOK_S):
+                    await self._reported.wait()
 
     async def _settle_reports(self) -> None:
         for _ in range(len(self._reports)):

@@ -14,6 +14,7 @@ from pipeline.model import topics
 from pipeline.model.wire import RawBatch, decode_raw
 from pipeline.settings import Settings
 from tests.detect.plans import plan
+from tests.waiting import until
 
 PARTITIONS = 3
 
@@ -83,7 +84,7 @@ async def test_the_cursor_follows_although_something_is_always_on_its_way(tmp_pa
 async def test_after_a_lost_cursor_ticks_go_on(tmp_path: Path) -> None:
     async with running(tmp_path) as stage:
         await stage.spool.append("d", "v1/0/d/native", b"x")
-        await asyncio.sleep(0.6)
+        assert await until((tmp_path / "var" / "spool" / "cursor").exists)
     (tmp_path / "var" / "spool" / "cursor").unlink()
     for segment in (tmp_path / "var" / "spool").glob("*.spool"):
         segment.rename(segment.with_name(f"{9:020d}.spool"))

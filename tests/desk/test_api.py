@@ -144,6 +144,17 @@ async def test_a_receiver_in_trouble_is_passed_on(desk: Desk, web: httpx.AsyncCl
     assert (await web.get("/api/health")).json()["listening"] is False
 
 
+async def test_the_server_ends_when_it_is_told_and_not_when_it_next_looks(desk: Desk) -> None:
+    server = DeskServer(desk.app, desk.s, "http://127.0.0.1:0")
+    port = await server.start()
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as web:
+        assert "date" in (await web.get("/api/health")).headers
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await server.stop()
+    assert loop.time() - began < 0.5
+
+
 @pytest.mark.parametrize(("last", "first"), [("abcd-1", "alert"), ("other-1", "snapshot"), ("abcd-99", "snapshot")])
 async def test_a_page_that_was_away_is_told_the_rest_or_everything(last: str, first: str, desk: Desk) -> None:
     desk.alert("a1", 1)

@@ -346,6 +346,23 @@ def test_a_report_that_does_not_come_is_no_telling(stage: Opens) -> None:
     leases.close()
 
 
+def test_there_is_something_to_do_exactly_when_somebody_would_do_something(stage: Opens) -> None:
+    """A telling that is due, a lease that ran out, a report that did not come."""
+    s = stage(manned(roster(officers=[officer("amina", "gsm", "webhook"), officer("bilal")])))
+    leases = Leases(s.url, "n")
+    assert not leases.due(at(1))
+    s.opens(1, E)
+    assert leases.due(at(1))
+    (task,) = leases.take(at(1), 9, critical=False)
+    assert (leases.due(at(1.1)), leases.due(at(1.2))) == (False, True), "its lease is ten seconds"
+    leases.renew([task.id], at(1.1))
+    leases.done(task, Accepted("7", 30), at(1.2))
+    assert (leases.due(at(1.6)), leases.due(at(1.8))) == (False, True)
+    leases.overdue(at(1.8))
+    assert leases.due(at(1.8)), "the next channel"
+    leases.close()
+
+
 def test_a_report_ends_it(stage: Opens) -> None:
     s = stage(manned(roster(officers=[officer("amina", "gsm", "webhook"), officer("bilal")])))
     s.opens(1, E)

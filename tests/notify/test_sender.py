@@ -183,3 +183,14 @@ async def test_a_fault_of_ours_is_a_failure_that_is_escalated(stage: Opens, monk
             assert await until(lambda: s.told("failed") == ["amina"])
         assert server.heard == []
     assert ("roster.unreachable", "opened") in [(e.alert.rule, e.transition) for e in s.time(2)]
+
+
+async def test_what_nobody_told_of_is_found_by_looking(stage: Opens) -> None:
+    """A retry that is due, a wake-up that was lost."""
+    s = stage(PLAN)
+    async with hook() as server:
+        channel = WebhookChannel(lambda: 0)
+        async with sending(s.url, PLAN, {"amina-webhook": f"{server.url}#s"}, {"webhook": channel}, MovingClock(1)):
+            await asyncio.sleep(0.1)
+            s.opens(1, E)
+            assert await until(lambda: s.told("sent") == ["amina"], 5)

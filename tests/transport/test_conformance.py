@@ -432,3 +432,21 @@ async def test_a_burst_into_one_partition_does_not_wait_for_a_second(
         await fill(app, topic, numbers(0, 2000))
         await seen.until_count(2000)
     assert seen.values == numbers(0, 2000)
+
+
+async def test_what_an_app_is_in_no_hurry_to_read_comes_complete_and_in_order(log_url: str, fresh: type_fresh) -> None:
+    """Also what another process wrote, and with a topic beside it that it is woken for."""
+    slow, quick = fresh("slow"), fresh("quick")
+    for topic in (slow, quick):
+        await make_topic(log_url, topic)
+    app = make_app(fresh("reader"), log_url, unhurried=[slow])
+    later, at_once = collecting(app, slow), collecting(app, quick)
+    writer = make_app(fresh("writer"), log_url)
+    async with running(app, writer):
+        for begin in range(0, 200, 50):
+            await fill(writer, slow, numbers(begin, begin + 50))
+        await fill(writer, quick, numbers(0, 10))
+        await at_once.until_count(10)
+        await later.until_count(200)
+    assert later.values == numbers(0, 200)
+    assert at_once.values == numbers(0, 10)

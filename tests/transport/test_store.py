@@ -134,6 +134,45 @@ async def test_a_listener_that_asks_for_less_still_hears_its_own(store: LogStore
     assert any(store.topic("mine").tp(0) in heads for heads in heard)
 
 
+async def test_a_process_in_no_hurry_is_not_woken_and_finds_what_was_written_when_it_looks(store: LogStore) -> None:
+    await store.make_topic("t", 1)
+    heard: list[dict[int, int]] = []
+    store.listen(heard.append, lambda: None)
+    store.want(heard.append, [])
+
+    async def append_elsewhere() -> None:
+        elsewhere = LogStore.acquire(store.directory)
+        await elsewhere.append("t", 0, None, b"x")
+        await elsewhere.release()
+
+    await asyncio.get_running_loop().run_in_executor(None, asyncio.run, append_elsewhere())
+    await asyncio.sleep(0.05)
+    assert heard == []
+    store.look_for_records()
+    assert heard == [{store.topic("t").tp(0): 1}]
+
+
+async def test_a_flush_waits_for_what_is_under_way_and_is_no_transaction_when_nothing_is(store: LogStore) -> None:
+    await store.make_topic("t", 1)
+    sent = [store.append("t", 0, None, b"x") for _ in range(100)]
+    await store.flush()
+    assert all(one.done() for one in sent)
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.ensure_future(count_turns())
+    await asyncio.sleep(0)
+    before = turns
+    await store.flush()
+    assert turns == before, "nothing was waited for"
+    counting.cancel()
+
+
 async def test_the_pipe_of_a_dead_process_is_removed(store: LogStore) -> None:
     await store.make_topic("t", 1)
     dead = store.directory / "wake" / "1-0"
