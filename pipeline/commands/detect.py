@@ -42,12 +42,12 @@ def ledger_of(
         builder = BatchBuilder(source=source)
         builder.extend(observations[start : start + batch])
         record = builder.build()
-        try:
-            changes = engine.feed(record, later)
-        except NeedHistoryError as need:  # of vehicles that a plan did not know that is now in force no more
-            engine.load_history(fed, need.from_us)
-            changes = engine.feed(record, later)
-        ledger.apply(changes)
+        while True:  # an order may ask for what a plan did not keep, and so may the fixes beside it
+            try:
+                ledger.apply(engine.feed(record, later))
+                break
+            except NeedHistoryError as need:
+                engine.load_history(fed, need.from_us)
         fed.append(record)
     return ledger, engine.timeline
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.detect import sensors, silence
-from pipeline.detect.convoys import guests
+from pipeline.detect.convoys import more_guests
 from pipeline.detect.form import FIX
 from pipeline.detect.segment import Segment
 from pipeline.detect.sensors import Sensors
@@ -36,7 +36,7 @@ def wanted_since(
     come so far."""
     if sensors.asks_more(before, after.plan, cells) or silence.asks_more(before, after.plan, cells):
         yield 0 if horizon_us is None else after.from_us - horizon_us
-    if guests(after.plan, cells, reached_us) - guests(before, cells, reached_us):
+    if more_guests(before, after.plan, cells, reached_us):
         yield after.from_us - CONVOY_US
 
 
@@ -46,7 +46,7 @@ def hand_over(before: Segment, after: Segment, history: History) -> None:
     for old, new in zip(before.judges, after.judges, strict=True):
         if new.on and old.on:
             new.restore(old.dump(whole=True))
-        if isinstance(new, Sensors):
+        if isinstance(new, Sensors | Silence):
             new.disown()  # what has no rule any more ends with the stretch of the version before
         if isinstance(new, Silence) and isinstance(old, Silence):
             new.blackout.again()

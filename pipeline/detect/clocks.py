@@ -33,6 +33,7 @@ class Kept(msgspec.Struct, array_like=True):
     last_us: dict[str, int] = {}
     runs: dict[str, list[type_run]] = {}
     told: dict[str, dict[str, Told]] = {}
+    trusted_us: int = 0
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -69,6 +70,7 @@ class Clocks:
         self._runs: dict[str, list[type_run]] = {}
         self._told: dict[str, dict[str, Told]] = {}
         self._touched: set[str] = set()
+        self._trusted_us = 0  # no other Tick gives anything up
 
     def take(self, batch: ObservationBatch, fixes: Array | None, use: Array | None) -> None:
         for placed in batch.others:
@@ -78,6 +80,8 @@ class Clocks:
     def tick(self, tick: Tick) -> None:
         before = self._last_us.get(tick.source, 0)
         self._last_us[tick.source] = max(before, tick.at_us)
+        if tick.clock_trusted:
+            self._trusted_us = max(self._trusted_us, tick.at_us)
         runs = self._runs.get(tick.source, [])
         if not tick.clock_trusted:
             self._runs[tick.source] = joined(runs, tick.at_us)
@@ -96,7 +100,7 @@ class Clocks:
         return out
 
     def _oldest_us(self, source: str) -> int:
-        return 0 if self.horizon_us is None else self._last_us[source] - 2 * self.horizon_us
+        return 0 if self.horizon_us is None else min(self._trusted_us, self._last_us[source]) - 2 * self.horizon_us
 
     def _trim(self, source: str) -> None:
         """As long as what is told of it is kept; and whoever was told that it goes on hears first that it is over."""
@@ -124,10 +128,11 @@ class Clocks:
 
     def dump(self, whole: bool) -> bytes:
         self.dirty = False
-        return _encode(Kept(dict(self._last_us), dict(self._runs), dict(self._told)))
+        return _encode(Kept(dict(self._last_us), dict(self._runs), dict(self._told), self._trusted_us))
 
     def restore(self, kept: bytes) -> None:
         said = _decode(kept)
+        self._trusted_us = max(self._trusted_us, said.trusted_us)
         self._last_us.update(said.last_us)
         self._runs.update(said.runs)
         self._told.update(said.told)

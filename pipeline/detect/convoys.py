@@ -42,7 +42,7 @@ from pipeline.detect.judge import Held, differences
 from pipeline.detect.tables import Tables
 from pipeline.detect.tell import Account
 from pipeline.model.episode import Change, Episode, Mode, episode_id
-from pipeline.model.observation import Tick
+from pipeline.model.observation import Flag, Tick
 from pipeline.model.times import format_us
 from pipeline.model.wire import ObservationBatch
 from pipeline.plan.legs import Stretch, spans, stretch_at, stretches
@@ -92,6 +92,7 @@ class Kept(msgspec.Struct, array_like=True):
     now_us: int
     received_us: int = 0
     seen_us: int = 0
+    trusted_us: int = 0
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -180,9 +181,9 @@ def _home(plan: CompiledPlan, convoy: Convoy, members: tuple[str, ...]) -> str:
     return convoy.cell or (plan.vehicles[members[0]].cell if members else "")
 
 
-def guests(plan: CompiledPlan, cells: Container[str] | None, before_us: int) -> set[tuple[str, str]]:
-    """(movement, vehicle) of whoever marches in one of these cells and lives in another, on what has begun by then."""
-    found: set[tuple[str, str]] = set()
+def guests(plan: CompiledPlan, cells: Container[str] | None, before_us: int) -> dict[tuple[str, str], tuple[int, int]]:
+    """(movement, vehicle) of whoever marches in one of these cells and lives in another, on what has begun by then; from when and until when."""
+    found: dict[tuple[str, str], tuple[int, int]] = {}
     for movement in plan.movements:
         convoy = plan.convoys.get(movement.convoy or "")
         if convoy is None or movement.starts_us - AHEAD_OF_US > before_us:
@@ -190,8 +191,20 @@ def guests(plan: CompiledPlan, cells: Container[str] | None, before_us: int) -> 
         members = tuple(v for v in convoy.members if v in movement.vehicles)
         cell = _home(plan, convoy, members)
         if cells is None or cell in cells:
-            found.update((movement.id, v) for v in members if plan.vehicles[v].cell != cell)
+            later = [m.starts_us for m in plan.movements if m.convoy == convoy.id and m.starts_us > movement.starts_us]
+            span = movement.starts_us, min([movement.ends_us, *later])
+            found.update(((movement.id, v), span) for v in members if plan.vehicles[v].cell != cell)
     return found
+
+
+def more_guests(before: CompiledPlan, after: CompiledPlan, cells: Container[str] | None, reached_us: int) -> bool:
+    """Is anybody a guest that was none before, or earlier or longer? Of times that have not come yet everything will be heard."""
+    known = guests(before, cells, reached_us)
+    for who, (starts_us, ends_us) in guests(after, cells, reached_us).items():
+        first_us, last_us = known.get(who, (reached_us, 0))
+        if starts_us < first_us or min(ends_us, reached_us) > last_us:
+            return True
+    return False
 
 
 def _on(plan: CompiledPlan, stretch: Stretch, rule: str, vehicle: str) -> RuleSetting | None:
@@ -310,6 +323,29 @@ class Marching:
                 self._since[vehicle] = since_us
                 self._from_us[m] = since_us
 
+    def judges_as(self, other: March) -> bool:
+        mine = self.march
+        return (
+            mine.members == other.members
+            and [r.name for r in mine.relations] == [r.name for r in other.relations]
+            and mine.rows.tobytes() == other.rows.tobytes()
+            and mine.limits.tobytes() == other.limits.tobytes()
+        )
+
+    def anew(self, since_us: int) -> None:
+        """By other limits: what the former ones made of the time before is given up at another instant, early or late."""
+        self.begin(since_us, ())
+        for m in range(len(self.counts)):
+            mine = self.points[m, : self.counts[m]]
+            mine = mine[mine["seen"] >= since_us].copy()
+            self.points[m, : len(mine)] = mine
+            self.counts[m] = len(mine)
+            grid.derive(self._road, int(self._legs[m]), self.points[m], 0, len(mine), len(mine))
+        self.states[:], self.frames[:], self.framed[:] = np.zeros((), STATE), np.zeros((), STATE), 1
+        self.spans = [{} for _ in self.spans]
+        self.judge()
+        self.touched.update(range(len(self.spans)))
+
     def take(self, fixes: Array) -> None:
         """Fixes of members of convoys, in any order."""
         if len(self._late) < len(fixes):
@@ -395,7 +431,8 @@ class Marching:
         """What is told otherwise than before."""
         march = self.march
         if now_us >= march.ends_us:
-            self.touched.update(k for k, told in enumerate(self.told) if _open(told.values()))
+            # how far they came apart until then is known of late fixes too, which say nothing by themselves
+            self.touched.update(k for k, told in enumerate(self.told) if self.states[k]["on"] or _open(told.values()))
         for k in sorted(self.touched):
             relation = march.relations[k]
             before = self.told[k]
@@ -476,9 +513,8 @@ class Marching:
                 self.frames[k, : len(frames) - gone] = frames[gone:].copy()
                 self.framed[k] -= gone
             settled_us = oldest_us - FRAME_US - int(row["stale"])
-            if (
-                0 < self.states[k]["upto"] <= settled_us
-            ):  # somebody has been silent since: nothing of that is told again
+            settled = 0 < self.states[k]["upto"] <= settled_us
+            if settled:  # somebody has been silent since: nothing of that is told again
                 self.frames[k, 0], self.framed[k] = self.states[k], 1
             upto = int(self.frames[k, 0]["upto"])
             for began in [b for b, s in self.spans[k].items() if s.ended_us and s.ended_us <= upto]:
@@ -487,7 +523,8 @@ class Marching:
             if upto:
                 members = [row["of"], row["ahead"], *self.march.others[row["others"][0] : row["others"][1]]]
                 for m in {int(m) for m in members if m >= 0}:
-                    needed[m] = min(needed[m], max(upto, settled_us))
+                    # what follows from the base has to be told again from it, also over a stretch of which nothing was known
+                    needed[m] = min(needed[m], max(upto, settled_us) if settled else upto)
         for m, from_us in enumerate(needed.tolist()):
             n = int(self.counts[m])
             older = np.flatnonzero((self.points[m, :n]["seen"] <= from_us) & (self.points[m, :n]["status"] != NOWHERE))
@@ -530,7 +567,8 @@ class Marching:
             for vehicle, packed in one.points.items():
                 parts.setdefault(vehicle, []).append(_unpack(packed, named))
         for m, vehicle in enumerate(self.march.members):
-            mine = _first_of_each(np.concatenate(parts.get(vehicle) or [np.zeros(0, POINT)], dtype=POINT))
+            mine = np.concatenate(parts.get(vehicle) or [np.zeros(0, POINT)], dtype=POINT)
+            mine = _first_of_each(mine[self._members[mine["device"]] == m])  # another plan may have given it to another
             start = 0
             if vehicle in last.anchors:
                 anchor = np.frombuffer(last.anchors[vehicle], POINT)[0]
@@ -596,6 +634,7 @@ class Convoys:
                     self._of_device.setdefault(place, []).append(marching)
         self._now_us = self._received_us = self._tidied_us = 0
         self._seen_us = 0  # of the newest record with fixes
+        self._trusted_us = 0  # when the newest came in by a clock that was trusted: no other one gives anything up
         self._fed: dict[str, Marching] = {}
         self._ticked = False
         self._kept: dict[str, list[tuple[KeptMarch, list[str]]]] = {}
@@ -611,6 +650,9 @@ class Convoys:
         for name, marching in self.marches.items():
             former = before.marches.get(name)
             marching.begin(since_us, () if former is None else former.march.members)
+            if former is not None and not marching.judges_as(former.march):
+                marching.anew(since_us)
+                self._fed[name] = marching
 
     def take(self, batch: ObservationBatch, fixes: Array | None, use: Array | None) -> None:
         self._restored()
@@ -618,6 +660,8 @@ class Convoys:
             if isinstance(placed.what, Tick):
                 self._now_us = max(self._now_us, placed.what.at_us)
                 self._received_us = max(self._received_us, placed.what.at_us)
+                if placed.what.clock_trusted:
+                    self._trusted_us = max(self._trusted_us, placed.what.at_us)
                 self._ticked = True
         if fixes is None or use is None:
             return
@@ -629,6 +673,8 @@ class Convoys:
         self._seen_us = int(mine["seen"].max())
         self._now_us = max(self._now_us, self._seen_us)
         self._received_us = max(self._received_us, int(mine["received"].max()))
+        trusted = mine["received"][mine["flags"] & int(Flag.CLOCK_UNTRUSTED) == 0]
+        self._trusted_us = max(self._trusted_us, int(trusted.max(initial=0)))
         fed: dict[str, Marching] = {}
         for device in set(mine["device"].tolist()):
             for marching in self._of_device[device]:
@@ -645,7 +691,7 @@ class Convoys:
         out: list[Change] = []
         for name in sorted(self._fed):
             self._fed[name].judge()
-            if self._fed[name].touched:
+            if self._fed[name].touched or self._now_us >= self._fed[name].march.ends_us:
                 out += self._fed[name].differences(self._now_us, self._received_us, self._seen_us, self.plan)
         if (self._ticked or self._fed) and self._now_us >= self._first_end_us:
             for _, marching in sorted(self.marches.items()):
@@ -658,10 +704,10 @@ class Convoys:
         return out
 
     def _tidy(self) -> None:
-        if self.horizon_us is None or self._received_us < self._tidied_us + TIDY_US:
+        if self.horizon_us is None or self._trusted_us < self._tidied_us + TIDY_US:
             return
-        self._tidied_us = self._received_us
-        oldest_us = self._received_us - self.horizon_us - SLACK_US
+        self._tidied_us = self._trusted_us
+        oldest_us = self._trusted_us - self.horizon_us - SLACK_US
         for marching in self.marches.values():
             if marching.counts.any():
                 marching.tidy(oldest_us)
@@ -682,7 +728,8 @@ class Convoys:
             for name, marching in self.marches.items()
             if marching.dirty or (whole and marching.known)
         }
-        return _encode(Kept(kept, self._devices if kept else [], self._now_us, self._received_us, self._seen_us))
+        devices = self._devices if kept else []
+        return _encode(Kept(kept, devices, self._now_us, self._received_us, self._seen_us, self._trusted_us))
 
     def restore(self, kept: bytes) -> None:
         """Read now, judged at the next record: the checkpoints that follow have to be read as well."""
@@ -690,6 +737,7 @@ class Convoys:
         self._now_us = max(self._now_us, found.now_us)
         self._received_us = max(self._received_us, found.received_us)
         self._seen_us = found.seen_us
+        self._trusted_us = max(self._trusted_us, found.trusted_us)
         for name, march in found.marches.items():
             if name in self.marches:
                 self._kept.setdefault(name, []).append((march, found.devices))

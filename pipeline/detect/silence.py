@@ -21,7 +21,7 @@ from pipeline.detect.arrive import STRANGER
 from pipeline.detect.blackout import Absence, Blackout
 from pipeline.detect.compiled import bare
 from pipeline.detect.judge import Held, Told, retold
-from pipeline.detect.listening import Clock
+from pipeline.detect.listening import GONE_US, Clock
 from pipeline.detect.listening import Kept as Ticked
 from pipeline.detect.tables import Tables
 from pipeline.model.episode import Change, Episode, episode_id
@@ -421,7 +421,7 @@ class Silence:
     @property
     def _oldest_us(self) -> int:
         """What was over by then is forgotten."""
-        return 0 if self.horizon_us is None else self._clock.now_us - 2 * self.horizon_us
+        return 0 if self.horizon_us is None else self._clock.trusted_us - 2 * max(self.horizon_us, GONE_US)
 
     def _forget(self, device: int) -> None:
         oldest = self._oldest_us
@@ -463,6 +463,13 @@ class Silence:
 
     def restore(self, kept: bytes) -> None:
         self._restore(_decode(kept))
+
+    def disown(self) -> None:
+        """What was told of a device when it was another vehicle's ends with the stretch of the version before."""
+        for place, told in self._told.items():
+            watched = self.watched.get(self._ids[place])
+            own = [e for e in told.episodes if watched is not None and e.object == watched.vehicle.id]
+            self._told[place] = Told(told.revision, own)
 
     def doubt(self, since_us: int) -> None:
         """Taken over from a plan that allowed longer pauses: between two that it kept there may be shorter ones. All of that, since then, is one

@@ -140,9 +140,10 @@ class Timed:
             segment.require_from(max(from_us, segment.from_us))
         self._require(batch, later)
         first = sum(version.from_us < from_us for version in later.versions)
-        self._require_convoys(later, range(first, later.place(self._reached_us) + 1), from_us)
+        last = later.place(max(self._reached_us, self._time_of(batch)))
+        self._require_convoys(later, range(first, last + 1), from_us)
         strange = self._strange(later, from_us)
-        self._require_back(later, first, later.place(self._reached_us), strange.values())
+        self._require_back(later, first, last, strange.values())
         self._owed += self._retime(later, from_us, batch, strange)
         self._back = None
         return self._with_owed(batch)
@@ -276,14 +277,20 @@ class Timed:
 
     def _require_of_new(self, batch: ObservationBatch) -> None:
         """What versions want to know that this record brings. Raises NeedHistoryError."""
-        at_us = max([self.now_us, *(p.what.at_us for p in batch.others if isinstance(p.what, Tick))])
-        if len(batch.fixes) and not batch.copy:
-            at_us = max(at_us, int(batch.fixes.seen_at_us.max()))
-        last = self.timeline.place(at_us)
+        last = self.timeline.place(max(self.now_us, self._time_of(batch)))
         places = [place for place in range(self._passed + 1, last + 1) if self.segments[place] is None]
         if places:
             self._require_convoys(self.timeline, places, self.timeline.versions[places[0]].from_us)
             self._require_back(self.timeline, places[0], last)
+
+    @staticmethod
+    def _time_of(batch: ObservationBatch) -> int:
+        """So far a record brings time: versions that begin by then are made."""
+        said = [p.what for p in batch.others]
+        at_us = [w.at_us if isinstance(w, Tick) else w.received_at_us for w in said if isinstance(w, Tick | Order)]
+        if len(batch.fixes) and not batch.copy:
+            at_us.append(int(batch.fixes.seen_at_us.max()))
+        return max(at_us, default=0)
 
     def _require_convoys(self, timeline: Timeline, places: Iterable[int], from_us: int) -> None:
         """Versions that are made want to know where members of their convoys were just before. Raises NeedHistoryError."""
@@ -384,7 +391,11 @@ class Timed:
         """What happened to it in this version changes with what it came into the later ones."""
         touched: set[Key] = set()
         reached = self.timeline.place(self.now_us)
-        known = [p for p, s in enumerate(self.segments) if s is not None and name in s.bases]
+        known = [
+            p
+            for p, s in enumerate(self.segments)
+            if (s is not None and name in s.bases) or name in self.layers[p].removed
+        ]
         for p in range(place + 1, max([reached, *known]) + 1):
             before = self.segments[p - 1]
             if p > max(known, default=0) and not (before is not None and before.anything_open(name)):
