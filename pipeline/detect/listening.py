@@ -80,8 +80,9 @@ class Clock:
         if self.everybody is None:
             self.everybody = Listening(tick.at_us, tick.at_us, [])
             return False
-        gap = tick.at_us - self.everybody.last_us > BLIND_US
-        return self.everybody.add(tick.at_us) or gap
+        before_us = self.everybody.last_us
+        gone = any(before_us <= known.last_us + GONE_US < tick.at_us for known in self.listening.values())
+        return self.everybody.add(tick.at_us) or tick.at_us - before_us > BLIND_US or gone
 
     def time(self, source: str) -> int:
         own, any_ = self.listening.get(source), self.listening.get(ANY_SOURCE)

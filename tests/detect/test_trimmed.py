@@ -187,7 +187,9 @@ def test_a_device_whose_ingest_gave_up_its_name_is_told_as_silent() -> None:
         taken_over(engine, restored)
         assert fed(restored, [tick(2 * HOUR + 30, "new")]) == []
     # a clock that is not trusted speaks for nobody else
-    assert told(fed(Engine(of), [*records[:121], *(tick(t + 9 * HOUR, "new", trusted=False) for t in (305, 310))])) == []
+    assert (
+        told(fed(Engine(of), [*records[:121], *(tick(t + 9 * HOUR, "new", trusted=False) for t in (305, 310))])) == []
+    )
     back = [tick(t, "old") for t in range(2 * HOUR, 2 * HOUR + 60, 5)]
     for order_ in ([*records, *back], [*back, *records[::-1]]):
         assert told(fed(Engine(of), order_)) == expected

@@ -17,6 +17,7 @@ import msgspec
 
 from pipeline.model.episode import Ledger
 from pipeline.model.observation import Fix, Order, Tick
+from pipeline.model.times import format_us
 from pipeline.model.wire import BatchBuilder, ObservationBatch
 from pipeline.plan.model import CompiledPlan, RuleSetting
 from tests.law.ground import the_plan
@@ -48,9 +49,45 @@ def _lacking(plan: CompiledPlan, sensor: str) -> CompiledPlan:
     return replace(plan, sensors=left)
 
 
+def _each(plan: CompiledPlan, rules: str | tuple[str, ...], **fields: Any) -> CompiledPlan:
+    """With these rules set otherwise."""
+    region = plan.regions["trial"]
+    changed = {k: replace(rule, **fields) if k.startswith(rules) else rule for k, rule in region.rules.items()}
+    return replace(plan, regions={"trial": replace(region, rules=changed)})
+
+
+def _marching(plan: CompiledPlan, *names: str) -> CompiledPlan:
+    """With these in each convoy, in this order."""
+    convoys = {}
+    for n in CELLS:
+        convoy, members = plan.convoys[f"k-{n}"], tuple(f"{name}-{n}" for name in names)
+        escorts = tuple(v for v in members if v not in convoy.principals)
+        convoys[convoy.id] = replace(convoy, members=members, escorts=escorts)
+    movements = (replace(m, vehicles=convoys[m.convoy or ""].members) for m in plan.movements)
+    return replace(plan, convoys=convoys, movements=tuple(movements))
+
+
+def _lacking_patrol(plan: CompiledPlan) -> CompiledPlan:
+    return replace(plan, vehicles={k: v for k, v in plan.vehicles.items() if v.role != "patrol"})
+
+
+def _phone(plan: CompiledPlan, to: str) -> CompiledPlan:
+    """The principal's phone is another's, or nobody's."""
+    vehicles = {k: replace(v, devices=v.devices[:1]) for k, v in plan.vehicles.items()}
+    for n in CELLS if to else ():
+        own = vehicles[f"{to}-{n}"]
+        vehicles[own.id] = replace(own, devices=(*own.devices, f"p1-phone-{n}"))
+    return replace(plan, vehicles=vehicles)
+
+
+def _between(plan: CompiledPlan, starts_s: int, ends_s: int) -> CompiledPlan:
+    window = {"starts_us": START_US + starts_s * SECOND, "ends_us": START_US + ends_s * SECOND}
+    return replace(plan, movements=tuple(replace(m, **window) for m in plan.movements))
+
+
 @functools.cache
 def plans() -> dict[str, CompiledPlan]:
-    """By name, which is its hash. The first one is where all begins."""
+    """By name, which is its hash. "base" is where all begins."""
     loaded = the_plan(CELLS)
     base = replace(loaded, vehicles={k: replace(v, cell=GUESTS.get(k, v.cell)) for k, v in loaded.vehicles.items()})
     silent = {"expected_within_us": 35.0 * SECOND}
@@ -63,16 +100,30 @@ def plans() -> dict[str, CompiledPlan]:
         "short": _with(base, "device.silent", **silent),
         "patient": _with(_with(base, "device.silent", expected_within_us=150.0 * SECOND), "area.blackout", silent_for_us=120.0 * SECOND),
         "dark": _with(base, "area.blackout", silent_for_us=31.0 * SECOND),
+        "two dark": _with(base, "area.blackout", vehicles=2, near_m=400.0),
         "one eye": _lacking(base, "pir-0"),
         "one door": _lacking(base, "gate-1"),
-        "no phone": replace(
-            base, vehicles={k: replace(v, devices=v.devices[:1]) if v.role == "principal" else v for k, v in base.vehicles.items()}
-        ),
+        "no phone": _phone(base, ""),
+        "phone": _phone(base, "w1"),
+        "no patrol": _lacking_patrol(base),
+        "short convoy": _marching(base, "e1", "p1"),
+        "turned": _marching(base, "e2", "p1", "e1"),
+        "longer": _marching(base, "e1", "p1", "e2", "w1"),
+        "no convoy": replace(base, convoys={}, movements=()),
+        "near": replace(base, convoys={k: replace(c, max_gap_m=90.0) for k, c in base.convoys.items()}),
+        "early": _between(base, -100, 200),
+        "middle": _between(base, 60, 300),
+        "later": _between(base, 150, 380),
+        "shadow": _each(base, "", mode="shadow"),
+        "principals": _each(base, ("device", "convoy", "escort"), roles=frozenset({"principal"})),
+        "grave": _each(base, "", severity="critical"),
+        "confirmed": _with(_with(base, "sensor.alarm", confirm_n=1), "sensor.tamper", reset_for_us=60.0 * SECOND),
     }  # fmt: skip
     return {name: replace(plan, hash=name) for name, plan in made.items()}
 
 
-def _order(what: str, from_s: float, given_s: float, **fields: Any) -> Order:
+def an_order(what: str, from_s: float, given_s: float, **fields: Any) -> Order:
+    fields = {key.rstrip("_"): value for key, value in fields.items()}
     body = zlib.crc32(repr(sorted(fields.items())).encode())
     given_us = START_US + round(given_s * SECOND)
     return Order(
@@ -86,16 +137,29 @@ def _orders(dice: random.Random) -> Iterator[Order]:
         from_s = dice.randrange(10, SECONDS * 2) / 2
         given_s = max(0.0, from_s + dice.choice((-60, -5, 20, 150)))
         n = dice.choice(CELLS)
-        what = dice.choice(("plan", "plan", "plan", "cancel", "create", "divert"))
+        what = dice.choice(("plan", "plan", "plan", "cancel", "create", "divert", "swap"))
         if what == "plan":
-            yield _order("plan", from_s, given_s, hash=dice.choice(sorted(plans())))
+            yield an_order("plan", from_s, given_s, hash=dice.choice(sorted(plans())))
         elif what == "cancel":
-            yield _order("cancel", from_s, given_s, movement=dice.choice((f"m-{n}", f"m-{n}-b")))
+            yield an_order("cancel", from_s, given_s, movement=dice.choice((f"m-{n}", f"m-{n}-b")))
         elif what == "create":
-            made = {"id": f"m-{n}-b", "name": "x", "convoy": f"k-{n}", "route": f"n-{n}", "always": True}
-            yield _order("create", from_s, given_s, movement=made)
+            made: dict[str, Any] = {
+                "id": f"m-{n}-b",
+                "name": "x",
+                "convoy": f"k-{n}",
+                "route": f"n-{n}",
+                "always": True,
+            }
+            if dice.random() < 0.4:
+                starts_s = dice.randrange(SECONDS)
+                del made["always"]
+                made["starts"] = format_us(START_US + starts_s * SECOND)
+                made["ends"] = format_us(START_US + (starts_s + dice.choice((60, 150))) * SECOND)
+            yield an_order("create", from_s, given_s, movement=made)
+        elif what == "swap":
+            yield an_order("swap", from_s, given_s, movement=f"m-{n}", out=f"e1-{n}", in_=f"e2-{1 - n}")
         else:
-            yield _order("divert", from_s, given_s, movement=f"m-{n}", route=f"n-{n}", from_km=0.3, to_km=2.5)
+            yield an_order("divert", from_s, given_s, movement=f"m-{n}", route=f"n-{n}", from_km=0.3, to_km=2.5)
 
 
 @functools.cache
@@ -133,7 +197,7 @@ def _changed(fix: Fix, **fields: Any) -> Fix:
     return changed
 
 
-def _records(said: Sequence[Said], cell: str, dice: random.Random, most: int) -> list[ObservationBatch]:
+def a_records(said: Sequence[Said], cell: str, dice: random.Random, most: int) -> list[ObservationBatch]:
     """What the partition of one cell is given, in about this order: records of one cell and source; of its guests, copies."""
     waiting: dict[tuple[str, str, bool], BatchBuilder] = {}
     out = []
@@ -153,7 +217,7 @@ def _told(said: Sequence[Said], dice: random.Random, most: int, deaths: float = 
     """By a partition for each cell, whose owners die with this chance at a record."""
     ledger = Ledger()
     for n in CELLS:
-        batches = _records(said, f"c-{n}", dice, most)
+        batches = a_records(said, f"c-{n}", dice, most)
         part = Partition(frozenset({f"c-{n}"}), batches, HORIZON_US, plans()["base"], plans())
         while not part.over:
             part.step()
@@ -190,4 +254,4 @@ def _instant(one: Said) -> int:
     return what.at_us if isinstance(what, Tick) else what.received_at_us
 
 
-__all__ = ["plans", "trial"]
+__all__ = ["a_records", "an_order", "plans", "trial"]
