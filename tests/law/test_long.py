@@ -39,7 +39,7 @@ def test_an_engine_that_asks_for_no_history_is_found(monkeypatch: pytest.MonkeyP
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_what_is_held_does_not_grow_with_the_hours() -> None:
-    """A day in quarters: none ends with much more than the first one, though one may be busier than another."""
+    """A day in quarters: none ends with much more than the first one. Readings are those of an hour and more: it counts how busy that was."""
     quarters = sizes(0, 24.0, 4)
     grown = {
         name: [quarter[name] for quarter in quarters]
