@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from agents.bench import measure_latency
-from tests.law.campaign import KILLS, PERMUTATIONS, SEEDS, SWITCHES, TIMELINES, campaign
+from tests.law.campaign import KILLS, LONG, PERMUTATIONS, SEEDS, SWITCHES, TIMELINES, campaign
 from tests.stack import influx_away
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,8 +60,8 @@ def kills() -> tuple[str, str, str]:
 def law() -> tuple[str, str, str]:
     """Permutations, kills, timelines and seeds by the thousand; they have a table of their own, and go on where they were stopped."""
     began = time.monotonic()
-    passed = campaign(PERMUTATIONS, KILLS, TIMELINES, SWITCHES, SEEDS, os.cpu_count() or 1)
-    figures = f"{PERMUTATIONS:,} permutations, {KILLS:,} kills, {TIMELINES:,} timelines, {SEEDS:,} seeds (law-....md); {time.monotonic() - began:.0f} s"
+    passed = campaign(PERMUTATIONS, KILLS, TIMELINES, SWITCHES, LONG, SEEDS, os.cpu_count() or 1)
+    figures = f"{PERMUTATIONS:,} permutations, {KILLS:,} kills, {TIMELINES:,} timelines, {LONG:,} long worlds, {SEEDS:,} seeds (law-....md); {time.monotonic() - began:.0f} s"
     return "the law", "passed" if passed else "FAILED", figures
 
 

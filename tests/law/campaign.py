@@ -1,4 +1,4 @@
-"""The law at length: permutations, kills, timelines, switches and seeds by the thousand, one process a core. It goes on where it was stopped, and writes a dated
+"""The law at length: permutations, kills, timelines, switches and seeds by the thousand, long worlds by the hundred, one process a core. It goes on where it was stopped, and writes a dated
 table under docs/campaigns. `python -m tests.law.campaign --seeds 1000` does so many of them and no more."""
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pipeline.model.episode import Ledger
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROGRESS = ROOT / "var" / "law-campaign.json"
-SEEDS, PERMUTATIONS, KILLS, TIMELINES, SWITCHES = 100_000, 1_000, 1_000, 1_000, 1_000
+SEEDS, PERMUTATIONS, KILLS, TIMELINES, SWITCHES, LONG = 100_000, 1_000, 1_000, 1_000, 1_000, 200
 SEEDS_IN_PIECE = 160  # a world of two cells has so many in a row: no two processes play it
 SAVE_EVERY_S = 10.0
 
@@ -103,6 +103,13 @@ def switch(number: int) -> Piece:
     return Piece(number, [f"switch {number}: {line}" for line in trial(number)[:1]], Counter(switches=1))
 
 
+def long_world(number: int) -> Piece:
+    """Hours under a horizon of minutes, put off and with restarts."""
+    from tests.law.long import trial
+
+    return Piece(number, [f"long {number}: {line}" for line in trial(number)[:1]], Counter(long=1))
+
+
 def _episodes(number: int) -> int:
     from tests.law.test_worlds import undisturbed
 
@@ -115,6 +122,7 @@ TRIALS: dict[str, Callable[[int], Piece]] = {
     "kills": kills,
     "timelines": timeline,
     "switches": switch,
+    "long": long_world,
     "seeds": seeds,
 }
 
@@ -134,7 +142,7 @@ def _timed(job: tuple[str, int]) -> Piece:
 
 def program() -> str:
     """What was tried, and all that it imports: when any of it changes, what was done before counts for nothing."""
-    for name in ("simulate", "switches", "test_worlds", "timelines"):
+    for name in ("long", "simulate", "switches", "test_worlds", "timelines"):
         import_module(f"tests.law.{name}")
     paths = {Path(found) for m in list(sys.modules.values()) if (found := getattr(m, "__file__", None))}
     digest = hashlib.blake2b(digest_size=8)
@@ -192,6 +200,7 @@ def rows(progress: Progress) -> Iterator[str]:
         "kills": "kills of owners, within and between checkpoints, one worker or three",
         "timelines": "days under orders drawn at random, in another order of arrival, half of them with kills",
         "switches": "switches to plans that ask for other things, late or early, in another order of arrival, half of them with kills",
+        "long": "worlds of hours under a horizon of minutes, in order, put off, and with restarts",
         "seeds": "simulation seeds: stages on a log in memory, a crash at any await",
     }
     for kind, part in progress.parts.items():
@@ -229,6 +238,7 @@ def campaign(
     kill_count: int,
     timelines: int,
     switches: int,
+    long_worlds: int,
     seed_count: int,
     processes: int,
     anew: bool = False,
@@ -248,6 +258,7 @@ def campaign(
         "kills": -(-kill_count // KILLS_OF_WORLD),
         "timelines": timelines,
         "switches": switches,
+        "long": long_worlds,
         "seeds": -(-seed_count // SEEDS_IN_PIECE),
     }
     for kind, pieces in wanted.items():
@@ -264,11 +275,12 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=KILLS)
     parser.add_argument("--timelines", type=int, default=TIMELINES)
     parser.add_argument("--switches", type=int, default=SWITCHES)
+    parser.add_argument("--long", type=int, default=LONG)
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--anew", action="store_true", help="forget what was done before")
     given = parser.parse_args()
-    wanted = given.permutations, given.kills, given.timelines, given.switches, given.seeds
+    wanted = given.permutations, given.kills, given.timelines, given.switches, given.long, given.seeds
     return 0 if campaign(*wanted, given.processes, given.anew) else 1
 
 

@@ -17,11 +17,11 @@ from tests.law.ground import TABLES, the_plan, the_plans
 
 @dataclass
 class Partition:
-    """`horizon_us` as the engine's. `plans`: what a switch may name."""
+    """`horizon_us` as the engine's; None: nothing is given up. `plans`: what a switch may name."""
 
     cells: frozenset[str]
     batches: Sequence[ObservationBatch]
-    horizon_us: int
+    horizon_us: int | None
     plan: CompiledPlan = field(default_factory=the_plan)
     plans: Mapping[str, CompiledPlan] = field(default_factory=the_plans)
     snapshots: list[tuple[bytes, bytes | None]] = field(default_factory=list)
