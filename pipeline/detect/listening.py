@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -110,7 +109,7 @@ class Clock:
         """When nobody listened, in order, from about then on. A source that has had no Tick for long is spoken for by the others after a while:
         the same whether it comes back or not."""
         first = max(0, bisect.bisect_right(known.blind, (start_us, start_us)) - 1)
-        for a, b in itertools.islice(known.blind, first, None):
+        for a, b in _from(known.blind, first):
             yield a, min(b, a + GONE_US)
             yield from self._nobody(a + GONE_US, b)
         if self._spoken_for(known):
@@ -120,7 +119,7 @@ class Clock:
     def _nobody(self, from_us: int, until_us: int) -> Iterator[tuple[int, int]]:
         """When no source at all had a Tick."""
         blind = [] if self.everybody is None or from_us >= until_us else self.everybody.blind
-        for a, b in itertools.islice(blind, max(0, bisect.bisect_right(blind, (from_us, from_us)) - 1), None):
+        for a, b in _from(blind, max(0, bisect.bisect_right(blind, (from_us, from_us)) - 1)):
             if a >= until_us:
                 break
             if b > from_us:
@@ -139,3 +138,8 @@ class Clock:
                 continue
             self.listening[name] = heard
             self.now_us = max(self.now_us, last)
+
+
+def _from(stretches: list[tuple[int, int]], place: int) -> Iterator[tuple[int, int]]:
+    """From this place on; what stands before is not looked at."""
+    return map(stretches.__getitem__, range(place, len(stretches)))
