@@ -44,7 +44,9 @@ def hand_over(before: Segment, after: Segment, history: History) -> None:
     """All that the one's rules know goes to the other's, and of convoys also what was seen since a while before: the new plan may have a
     movement that the old one did not."""
     for old, new in zip(before.judges, after.judges, strict=True):
-        if new.on and old.on:
+        if isinstance(new, Sensors) and isinstance(old, Sensors):
+            new.take_over(old, after.from_us)
+        elif new.on and old.on:
             new.restore(old.dump(whole=True))
         if isinstance(new, Sensors | Silence):
             new.disown()  # what has no rule any more ends with the stretch of the version before
@@ -54,14 +56,24 @@ def hand_over(before: Segment, after: Segment, history: History) -> None:
                 new.doubt(0 if after.horizon_us is None else after.from_us - after.horizon_us)
     if after.convoys.on:
         since_us = after.from_us - CONVOY_US
-        after.convoys.begin(since_us, before.convoys)
-        rows = np.concatenate([np.zeros(0, FIX), *_members(after, history, since_us)], dtype=FIX)
+        after.convoys.begin(since_us, before.convoys, after.from_us)
+        rows = np.concatenate([np.zeros(0, FIX), *_members(before, after, history, since_us)], dtype=FIX)
         rows = rows[np.argsort(rows["seen"], kind="stable")]
         after.convoys.take(NOTHING, rows, np.ones(len(rows), np.uint8))
 
 
-def _members(after: Segment, history: History, since_us: int) -> Iterator[Any]:
-    for name in sorted({v for marching in after.convoys.marches.values() for v in marching.march.members}):
+def owners(after: CompiledPlan, before: CompiledPlan, vehicles: Iterable[str]) -> set[str]:
+    """These, and whose their devices were."""
+    names = set(vehicles)
+    if after.vehicles is before.vehicles:
+        return names
+    devices = {device for v in names for device in after.vehicles[v].devices}
+    return names | {v.id for v in before.vehicles.values() if not devices.isdisjoint(v.devices)}
+
+
+def _members(before: Segment, after: Segment, history: History, since_us: int) -> Iterator[Any]:
+    members = {v for marching in after.convoys.marches.values() for v in marching.march.members}
+    for name in sorted(owners(after.plan, before.plan, members)):
         for segment, rows in history(name):
             yield after.adopt(rows[rows["seen"] >= since_us], segment, name)
 

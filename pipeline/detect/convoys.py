@@ -323,10 +323,13 @@ class Marching:
                 self._since[vehicle] = since_us
                 self._from_us[m] = since_us
 
-    def judges_as(self, other: March) -> bool:
+    def goes_on_from(self, other: March, at_us: int) -> bool:
+        """Whether it judges as that one did, which has kept all that counts for it by then."""
         mine = self.march
         return (
-            mine.members == other.members
+            other.starts_us <= mine.starts_us
+            and other.ends_us >= min(mine.ends_us, at_us)
+            and mine.members == other.members
             and [r.name for r in mine.relations] == [r.name for r in other.relations]
             and mine.rows.tobytes() == other.rows.tobytes()
             and mine.limits.tobytes() == other.limits.tobytes()
@@ -644,13 +647,13 @@ class Convoys:
 
     # ---- taking in --------------------------------------------------------------------------------------------------
 
-    def begin(self, since_us: int, before: Convoys) -> None:
+    def begin(self, since_us: int, before: Convoys, from_us: int) -> None:
         """A version of the plan in which members march that did not in the one before: of these nothing earlier counts."""
         self._restored()
         for name, marching in self.marches.items():
             former = before.marches.get(name)
             marching.begin(since_us, () if former is None else former.march.members)
-            if former is not None and not marching.judges_as(former.march):
+            if former is not None and not marching.goes_on_from(former.march, from_us):
                 marching.anew(since_us)
                 self._fed[name] = marching
 

@@ -261,20 +261,43 @@ class Site:
             return
         n = bisect.bisect_left(self.heard, (floor_us,))
         base = self.frames[0]
-        for heard in self.heard[:n]:
-            self.step(base.state, heard)
-            base.last = heard
-        base.state.due = 0  # deadlines may move until it is gone on from
+        self._play(base.state, n)
+        base.last = self.heard[n - 1]
         del self.heard[:n]
-        self.frames[1:] = [f for f in self.frames[1:] if f.last is not None and f.last > base.last]  # type: ignore[operator]
+        self.frames[1:] = [f for f in self.frames[1:] if f.last is not None and f.last > base.last]
         self.floor_us = floor_us
-        # whoever was told that it goes on hears first that it is over
-        going_on = {_name(e) for e in self.told.episodes if e.ended_at_us is None}
         for frame in self.frames:
-            frame.state.closed = [s for s in frame.state.closed if (s.ended_us or 0) >= floor_us or s.name in going_on]
-        episodes = [e for e in self.told.episodes if e.ended_at_us is None or e.ended_at_us >= floor_us]
-        self.told = Told(self.told.revision, episodes)
+            self._forget(frame.state, floor_us)
+        self.told = self._told_since(floor_us)
         self.moved = self.dirty = True
+
+    def _play(self, state: State, n: int) -> None:
+        """Bring a base behind the first n readings."""
+        for heard in self.heard[:n]:
+            self.step(state, heard)
+        state.due = 0  # deadlines may move until it is gone on from
+
+    def _forget(self, state: State, floor_us: int) -> None:
+        """What was over by then; whoever was told that it goes on hears first that it is over."""
+        going_on = {_name(e) for e in self.told.episodes if e.ended_at_us is None}
+        state.closed = [s for s in state.closed if (s.ended_us or 0) >= floor_us or s.name in going_on]
+
+    def _told_since(self, floor_us: int) -> Told:
+        episodes = [e for e in self.told.episodes if e.ended_at_us is None or e.ended_at_us >= floor_us]
+        return Told(self.told.revision, episodes)
+
+    @property
+    def known(self) -> bool:
+        return bool(self.heard or self.told.episodes or self.floor_us)
+
+    def as_of(self, floor_us: int, names: dict[str, int]) -> Part:
+        """As it would be with this floor, which is at or behind its own."""
+        floor_us = max(floor_us, self.floor_us)
+        n = bisect.bisect_left(self.heard, (floor_us,))
+        base = self.frames[0].state.copied()
+        self._play(base, n)
+        self._forget(base, floor_us)
+        return Part(self.id, self.cell, floor_us, base, _packed(self.heard[n:], names), self._told_since(floor_us))
 
     # ---- the rules ------------------------------------------------------------------------------------------------------
 
@@ -539,7 +562,7 @@ class Sensors:
         out = list(self._endings())
         for _, site in sorted(self._touched.items()):
             if self.horizon_us is not None:
-                site.trim(self.clock.trusted_us - self.horizon_us - SLACK_US)
+                site.trim(self.clock.trusted_us - 2 * self.horizon_us - SLACK_US)
             out += self._differences(site)
         self._touched.clear()
         return out
@@ -590,7 +613,7 @@ class Sensors:
         names: dict[str, int] = {}
         parts = []
         for site in self.sites.values():
-            if not (site.dirty or (whole and (site.heard or site.told.episodes or site.floor_us))):
+            if not (site.dirty or (whole and site.known)):
                 continue
             rows = _packed(site.heard if whole else site.fresh, names)
             base = site.frames[0].state if whole or site.moved else None
@@ -602,6 +625,14 @@ class Sensors:
 
     def restore(self, kept: bytes) -> None:
         self._restore(_decode(kept))
+
+    def take_over(self, before: Sensors, from_us: int) -> None:
+        """All that another plan's rules know, when this one is in force from then on. What these made of older readings counts as far as they are
+        older than the horizon then, and no farther, however late the order came: that is why readings are kept for two horizons."""
+        floor_us = 0 if self.horizon_us is None else from_us - self.horizon_us - SLACK_US
+        names: dict[str, int] = {}
+        parts = [site.as_of(floor_us, names) for site in before.sites.values() if site.known]
+        self._restore(Kept(VERSION, list(names), parts, before.clock.dump(), before.clock.trusted_us))
 
     def _restore(self, kept: Kept) -> None:
         self.clock.restore(kept.listening, kept.trusted_us)

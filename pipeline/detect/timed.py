@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.detect.arrive import IN_ORDER, use_of
-from pipeline.detect.beside import CONVOY_US, hand_over, told_beside, wanted_since
+from pipeline.detect.beside import CONVOY_US, hand_over, owners, told_beside, wanted_since
 from pipeline.detect.carry import Carrier
 from pipeline.detect.engine import NeedHistoryError
 from pipeline.detect.form import FIX
@@ -294,8 +294,10 @@ class Timed:
 
     def _require_convoys(self, timeline: Timeline, places: Iterable[int], from_us: int) -> None:
         """Versions that are made want to know where members of their convoys were just before. Raises NeedHistoryError."""
-        plans = {timeline.versions[place].plan.hash: timeline.versions[place].plan for place in places}
-        members = {v for plan in plans.values() for convoy in plan.convoys.values() for v in convoy.members}
+        members: set[str] = set()
+        for place in places:
+            before, after = (timeline.versions[max(p, 0)].plan for p in (place - 1, place))
+            members |= owners(after, before, {v for convoy in after.convoys.values() for v in convoy.members})
         missing = []
         for segment in self.live:
             wanted = max(from_us - CONVOY_US, segment.from_us - 1)

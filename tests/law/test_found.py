@@ -51,23 +51,25 @@ def tick(at_s: float) -> Said:
 
 
 def tampered(at_s: float) -> Said:
-    what = Reading(
-        sensor="gate-0",
-        device="gate-d-0",
-        seen_at_us=us(at_s),
-        received_at_us=us(at_s + 1),
-        what="tamper",
-        value="detected",
+    return gate(at_s, "tamper", "detected")
+
+
+def gate(at_s: float, what: str, value: str) -> Said:
+    reading = Reading(
+        sensor="gate-0", device="gate-d-0", seen_at_us=us(at_s), received_at_us=us(at_s + 1), what=what, value=value
     )
-    return Said("c-0", "north", what)
+    return Said("c-0", "north", reading)
 
 
 def order(what: str, from_s: float, given_s: float, **fields: str) -> Said:
     return Said("", "", an_order(what, from_s, given_s, **fields))
 
 
-def told(records: Sequence[ObservationBatch], begins: str = "base", **more: CompiledPlan) -> list[str]:
-    part, ledger = Partition(frozenset({"c-0"}), records, HORIZON_US, plans()[begins], plans() | more), Ledger()
+def told(
+    records: Sequence[ObservationBatch], begins: str = "base", horizon_us: int = HORIZON_US, **more: CompiledPlan
+) -> list[str]:
+    of = plans() | more
+    part, ledger = Partition(frozenset({"c-0"}), records, horizon_us, of[begins], of), Ledger()
     while not part.over:
         part.step()
     part.fold(ledger)
@@ -129,6 +131,34 @@ def test_what_was_over_before_the_next_plan_lost_its_vehicle_was_over_then() -> 
     assert told(one_by_one([given, late, *said]), gone=gone) == found
     (stop,) = [line for line in found if '"stop.unscheduled"' in line]
     assert '"ended_at":null' not in stop and "PLAN_REMOVED" not in stop
+
+
+def test_a_device_that_is_given_to_a_member_of_a_convoy_speaks_for_it_from_then_on() -> None:
+    """Its fixes since were its former owner's by name."""
+    said = []
+    for s in range(0, 400, 10):
+        said += [fix(s, "e1-0", 1000), fix(s, "e2-0", 800, cell="c-1"), tick(s)]
+        said += [fix(s + 1, "w1-0", 900, device="w1-0")] if s < 100 else [fix(s + 1, "w1-0", 1480, device="p1-phone-0")]
+    given = order("plan", 150, 390, hash="base")
+    early, late = (told(one_by_one(mixed), "phone") for mixed in ([given, *said], [*said, given]))
+    assert early == late
+    assert '"convoy.separated"' in "".join(early)
+
+
+def test_a_door_that_stood_open_for_long_when_one_door_came_to_be_enough() -> None:
+    """A plan that needs no other sensor, announced or ordered half an hour late: what the door had said was known only as the old plan judged it."""
+    none = {k: replace(v, schedule=None) for k, v in plans()["base"].sensors.items()}
+    more = {"two": replace(plans()["base"], hash="two", sensors=none)}
+    found = []
+    for given_s in (60, 6790):
+        said = [gate(1, "door", "closed"), gate(20, "door", "open"), *(tick(s) for s in range(0, 6900, 10))]
+        said += [gate(s, "tamper", "clear") for s in range(5, 6900, 300)]
+        said.sort(key=lambda one: one.what.at_us if isinstance(one.what, Tick) else one.what.received_at_us)
+        at = next(n for n, one in enumerate(said) if isinstance(one.what, Tick) and one.what.at_us >= us(given_s))
+        said.insert(at, order("plan", 5000, given_s, hash="base"))
+        found.append(told(one_by_one(said), "two", 1800 * SECOND, **more))
+    assert found[0] == found[1]
+    assert ['"ended_at":null' in line for line in found[0] if '"sensor.alarm"' in line] == [True]
 
 
 # ---- without orders
