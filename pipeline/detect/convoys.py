@@ -164,16 +164,29 @@ class March:
 
 
 def marches(plan: CompiledPlan) -> list[March]:
-    """All that the plan asks for. A convoy is on one movement at a time: the earlier one ends where the next begins."""
+    """All that the plan asks for."""
     found = []
-    for convoy in plan.convoys.values():
-        mine = sorted((m for m in plan.movements if m.convoy == convoy.id), key=lambda m: (m.starts_us, m.id))
-        for n, movement in enumerate(mine):
-            ends_us = min([movement.ends_us, *(m.starts_us for m in mine[n + 1 :])])
-            march = _march(plan, convoy, movement, ends_us)
-            if march.relations and movement.starts_us < ends_us:
-                found.append(march)
+    for convoy, movement, ends_us in _turns(plan):
+        march = _march(plan, convoy, movement, ends_us)
+        if march.relations and movement.starts_us < ends_us:
+            found.append(march)
     return found
+
+
+def _turns(plan: CompiledPlan) -> Iterator[tuple[Convoy, Movement, int]]:
+    """Which convoy is on which movement, and until when: on one at a time, the earlier one ends where the next begins."""
+    of: dict[str, list[Movement]] = {}
+    for movement in sorted(plan.movements, key=lambda m: (m.starts_us, m.id)):
+        of.setdefault(movement.convoy or "", []).append(movement)
+    for convoy in plan.convoys.values():
+        mine = of.get(convoy.id, [])
+        for movement, following in itertools.zip_longest(mine, mine[1:]):
+            ends_us = movement.ends_us
+            yield convoy, movement, ends_us if following is None else min(ends_us, following.starts_us)
+
+
+def _members(convoy: Convoy, movement: Movement) -> tuple[str, ...]:
+    return tuple(v for v in convoy.members if v in movement.vehicles)
 
 
 def _home(plan: CompiledPlan, convoy: Convoy, members: tuple[str, ...]) -> str:
@@ -184,15 +197,13 @@ def _home(plan: CompiledPlan, convoy: Convoy, members: tuple[str, ...]) -> str:
 def guests(plan: CompiledPlan, cells: Container[str] | None, before_us: int) -> dict[tuple[str, str], tuple[int, int]]:
     """(movement, vehicle) of whoever marches in one of these cells and lives in another, on what has begun by then; from when and until when."""
     found: dict[tuple[str, str], tuple[int, int]] = {}
-    for movement in plan.movements:
-        convoy = plan.convoys.get(movement.convoy or "")
-        if convoy is None or movement.starts_us - AHEAD_OF_US > before_us:
+    for convoy, movement, ends_us in _turns(plan):
+        if movement.starts_us - AHEAD_OF_US > before_us:
             continue
-        members = tuple(v for v in convoy.members if v in movement.vehicles)
+        members = _members(convoy, movement)
         cell = _home(plan, convoy, members)
         if cells is None or cell in cells:
-            later = [m.starts_us for m in plan.movements if m.convoy == convoy.id and m.starts_us > movement.starts_us]
-            span = movement.starts_us, min([movement.ends_us, *later])
+            span = movement.starts_us, ends_us
             found.update(((movement.id, v), span) for v in members if plan.vehicles[v].cell != cell)
     return found
 
@@ -217,7 +228,7 @@ def _on(plan: CompiledPlan, stretch: Stretch, rule: str, vehicle: str) -> RuleSe
 
 def _march(plan: CompiledPlan, convoy: Convoy, movement: Movement, ends_us: int) -> March:
     way = stretches(plan, movement)
-    members = tuple(v for v in convoy.members if v in movement.vehicles)
+    members = _members(convoy, movement)
     place = {vehicle: i for i, vehicle in enumerate(members)}
     relations: dict[tuple[str, str, str, tuple[str, ...]], list[RuleSetting | None]] = {}
 

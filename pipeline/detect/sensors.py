@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.detect.judge import Held, Told, differences, overlap
-from pipeline.detect.listening import Clock
+from pipeline.detect.listening import NEVER_US, Clock
 from pipeline.detect.listening import Kept as Ticked
 from pipeline.detect.tell import Account
 from pipeline.model.episode import Change, Episode, episode_id
@@ -41,7 +41,6 @@ MEANS = {"open": True, "detected": True, "closed": False, "clear": False}
 SAYS = {"pir": ("motion", "occupancy"), "motion": ("motion", "occupancy"), "occupancy": ("motion", "occupancy")}
 """Of a sensor that says several things, what is compared with its neighbour's, by its kind; of other kinds whatever alarms."""
 
-NEVER_US = 1 << 62
 WEEK_US = 604_800_000_000
 MONDAY_US = 3 * 86_400_000_000  # 1970-01-01 was a Thursday
 SLACK_US = 3_600_000_000  # a source may be heard so much later than another
